@@ -1,0 +1,1 @@
+//! Replication, shard, streams and cursors as a machine without IO.

@@ -1,0 +1,1 @@
+//! The Kafka door: the Kafka wire protocol in front of the broker.

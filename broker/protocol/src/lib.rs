@@ -1,0 +1,1 @@
+//! Words that operator and broker share: ids, epochs, membership, entries, gRPC.

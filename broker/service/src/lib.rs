@@ -1,0 +1,1 @@
+//! What a protocol door may ask of the broker behind it.

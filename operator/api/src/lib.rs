@@ -1,0 +1,1 @@
+//! The custom resources of holdfast.dev, their schema, defaults and rules.

@@ -1,0 +1,1 @@
+//! Plans and elections: decisions of the operator, without IO.

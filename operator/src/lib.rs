@@ -1,0 +1,1 @@
+//! Observes brokers and records, and carries out what the operator core plans.
