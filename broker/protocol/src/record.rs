@@ -1,0 +1,110 @@
+//! The consensus record of a shard: who leads, in which epoch, and who is in sync.
+//!
+//! Only the operator writes it, by compare-and-swap on its [`Version`]; brokers persist the
+//! newest one they have seen and ignore anything older.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BrokerId, Epoch, Incarnation, ShardId};
+
+/// A replica named together with the incarnation of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// The broker that holds the replica.
+    pub broker: BrokerId,
+    /// The log that is meant; another log under the same broker does not count.
+    pub incarnation: Incarnation,
+}
+
+/// Which record is newer. The generation grows when the record store was restored from a
+/// backup; the revision with every write.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Version {
+    /// Grows by one when records are adopted again after the store went back in time.
+    pub generation: u32,
+    /// Grows by one with every write of this record.
+    pub revision: u64,
+}
+
+impl Version {
+    /// The version that the next write carries.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self {
+            revision: self.revision + 1,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.generation, self.revision)
+    }
+}
+
+/// When a replica counts an entry as its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FlushMode {
+    /// When it is durable: flushed to the disk.
+    #[default]
+    Sync,
+    /// When it is written; flushed at the policy's interval.
+    Async,
+}
+
+/// What to do when no member of the in-sync replicas can lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UncleanElection {
+    /// Wait for a person.
+    Never,
+    /// Wait until every member has reported what it holds, then take the most complete.
+    AllReported,
+}
+
+/// The consensus record of one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardRecord {
+    /// The shard.
+    pub shard: ShardId,
+    /// Which write of the record this is.
+    pub version: Version,
+    /// The present reign.
+    pub epoch: Epoch,
+    /// Who leads, and under which log; `None` while nobody can.
+    pub leader: Option<Member>,
+    /// The in-sync replicas.
+    pub isr: Vec<Member>,
+    /// All replicas, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// Fewest in-sync replicas under which anything is committed.
+    pub min_in_sync_replicas: u32,
+    /// When a replica counts an entry as its own.
+    pub flush: FlushMode,
+    /// The epoch of the newest unclean election; a replica may truncate below its commit
+    /// position only when it first meets an epoch at or after one recorded here.
+    #[serde(default)]
+    pub unclean_epoch: Option<Epoch>,
+}
+
+impl ShardRecord {
+    /// The incarnation under which `broker` is in sync, if it is.
+    #[must_use]
+    pub fn in_sync(&self, broker: BrokerId) -> Option<Incarnation> {
+        self.isr
+            .iter()
+            .find(|member| member.broker == broker)
+            .map(|member| member.incarnation)
+    }
+
+    /// Whether enough replicas are in sync to commit anything.
+    #[must_use]
+    pub fn may_commit(&self) -> bool {
+        self.isr.len() >= self.min_in_sync_replicas as usize
+    }
+}

@@ -1,0 +1,108 @@
+//! The consensus record between its own types and the control protocol's.
+
+use crate::control;
+use crate::ids::{BrokerId, Epoch, Incarnation, ShardId};
+use crate::record::{FlushMode, Member, ShardRecord, Version};
+
+/// A record on the wire that is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A message lacks a field.
+    #[error("the field `{0}` is missing")]
+    Missing(&'static str),
+    /// An incarnation has not 16 bytes.
+    #[error("an incarnation has {0} bytes instead of 16")]
+    Incarnation(usize),
+}
+
+/// Reads an incarnation.
+///
+/// # Errors
+/// Where it has not 16 bytes.
+pub fn incarnation(bytes: &[u8]) -> Result<Incarnation, Error> {
+    Incarnation::from_slice(bytes).ok_or(Error::Incarnation(bytes.len()))
+}
+
+impl From<Version> for control::Version {
+    fn from(version: Version) -> Self {
+        Self {
+            generation: version.generation,
+            revision: version.revision,
+        }
+    }
+}
+
+impl From<control::Version> for Version {
+    fn from(wire: control::Version) -> Self {
+        Self {
+            generation: wire.generation,
+            revision: wire.revision,
+        }
+    }
+}
+
+impl From<Member> for control::Member {
+    fn from(member: Member) -> Self {
+        Self {
+            broker: member.broker.0,
+            incarnation: member.incarnation.0.to_vec().into(),
+        }
+    }
+}
+
+impl TryFrom<control::Member> for Member {
+    type Error = Error;
+
+    fn try_from(wire: control::Member) -> Result<Self, Error> {
+        Ok(Self {
+            broker: BrokerId(wire.broker),
+            incarnation: incarnation(&wire.incarnation)?,
+        })
+    }
+}
+
+impl From<&ShardRecord> for control::ShardRecord {
+    fn from(record: &ShardRecord) -> Self {
+        let flush = match record.flush {
+            FlushMode::Sync => control::FlushMode::Sync,
+            FlushMode::Async => control::FlushMode::Async,
+        };
+        Self {
+            shard: record.shard.0,
+            version: Some(record.version.into()),
+            epoch: record.epoch.0,
+            leader: record.leader.map(Into::into),
+            isr: record.isr.iter().map(|member| (*member).into()).collect(),
+            replicas: record.replicas.iter().map(|broker| broker.0).collect(),
+            min_in_sync_replicas: record.min_in_sync_replicas,
+            flush: flush.into(),
+            unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
+        }
+    }
+}
+
+impl TryFrom<control::ShardRecord> for ShardRecord {
+    type Error = Error;
+
+    fn try_from(wire: control::ShardRecord) -> Result<Self, Error> {
+        let flush = match wire.flush() {
+            control::FlushMode::Sync => FlushMode::Sync,
+            control::FlushMode::Async => FlushMode::Async,
+        };
+        Ok(Self {
+            shard: ShardId(wire.shard),
+            version: wire.version.ok_or(Error::Missing("version"))?.into(),
+            epoch: Epoch(wire.epoch),
+            leader: wire.leader.map(TryInto::try_into).transpose()?,
+            isr: wire
+                .isr
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
+            replicas: wire.replicas.into_iter().map(BrokerId).collect(),
+            min_in_sync_replicas: wire.min_in_sync_replicas,
+            flush,
+            unclean_epoch: wire.unclean_epoch.map(Epoch),
+        })
+    }
+}
