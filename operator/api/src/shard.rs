@@ -1,0 +1,192 @@
+//! Shard: the consensus record of one shard. Read by people, written by the operator alone.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::policy::FlushMode;
+
+/// The consensus record of a shard.
+///
+/// It is the spec and not the status, as a Lease keeps its holder in its spec: it is the only
+/// copy, and a write of it is a decision.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[kube(
+    group = "holdfast.dev",
+    version = "v1alpha1",
+    kind = "Shard",
+    doc = "The consensus record of one shard of a ReplicationPolicy: who leads it, in which epoch, and whose replicas are in sync. Written by the operator alone; to edit it by hand can lose messages.",
+    namespaced,
+    shortname = "hfsh",
+    category = "holdfast",
+    status = "ShardStatus",
+    derive = "PartialEq",
+    printcolumn(
+        name = "Policy",
+        type_ = "string",
+        json_path = ".spec.policy",
+        description = "ReplicationPolicy"
+    ),
+    printcolumn(
+        name = "Shard",
+        type_ = "integer",
+        json_path = ".spec.shard",
+        description = "Number of the shard"
+    ),
+    printcolumn(
+        name = "Leader",
+        type_ = "integer",
+        json_path = ".spec.leader.broker",
+        description = "Broker that leads"
+    ),
+    printcolumn(
+        name = "Epoch",
+        type_ = "integer",
+        json_path = ".spec.epoch",
+        description = "Epoch of the leader"
+    ),
+    printcolumn(
+        name = "ISR",
+        type_ = "string",
+        json_path = ".status.inSync",
+        description = "Brokers in sync"
+    ),
+    printcolumn(
+        name = "Replicas",
+        type_ = "string",
+        json_path = ".spec.replicas",
+        priority = 1,
+        description = "Brokers with a replica"
+    ),
+    printcolumn(
+        name = "State",
+        type_ = "string",
+        json_path = ".status.state",
+        description = "How it is"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[x_kube(
+    validation = (
+        "self.generation > oldSelf.generation || (self.generation == oldSelf.generation && self.revision >= oldSelf.revision)",
+        "spec.generation and spec.revision must not go back: write with the next revision of the record that was read"
+    ),
+    validation = (
+        "self.epoch >= oldSelf.epoch",
+        "spec.epoch must not go back: write an epoch at least as high as the recorded one"
+    ),
+    validation = (
+        "!has(self.leader) || self.epoch > oldSelf.epoch || (has(oldSelf.leader) && self.leader == oldSelf.leader)",
+        "spec.leader may only change together with spec.epoch, so that an epoch has one leader: raise spec.epoch by one"
+    ),
+    validation = (
+        "!has(self.leader) || self.isr.exists(member, member.broker == self.leader.broker && member.incarnation == self.leader.incarnation)",
+        "spec.leader must be in spec.isr, with the same incarnation: elect a member, or add it to spec.isr in the same write"
+    ),
+    validation = (
+        "self.isr.all(member, member.broker in self.replicas)",
+        "spec.isr must only name brokers of spec.replicas: remove the others from it"
+    ),
+    validation = (
+        "self.isr.all(member, self.isr.exists_one(other, other.broker == member.broker))",
+        "spec.isr must name a broker only once: remove the stale incarnation"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardSpec {
+    /// Name of the ReplicationPolicy, in the same namespace.
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = (
+        "self == oldSelf",
+        "spec.policy can't be changed, because a shard is of one policy: put the old name back"
+    ))]
+    pub policy: String,
+
+    /// Number of the shard, from 0. Shard 0 also holds the catalog of topics and queues.
+    #[schemars(range(max = 255))]
+    #[x_kube(validation = (
+        "self == oldSelf",
+        "spec.shard can't be changed, because its log is under that number: put the old number back"
+    ))]
+    pub shard: u32,
+
+    /// Grows by one when records are adopted again after etcd was restored from a backup.
+    #[schemars(range(max = 2_147_483_647))]
+    pub generation: u32,
+
+    /// Grows by one with every write of this record. Brokers ignore a record that is older than
+    /// the newest they have seen.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub revision: u64,
+
+    /// Epoch of the leader; grows by one with every election. 0: there was none yet.
+    #[schemars(range(max = 2_147_483_647))]
+    pub epoch: u32,
+
+    /// Who leads; absent while nobody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Member>,
+
+    /// The in-sync replicas: every one of them has everything that was acknowledged.
+    #[schemars(length(max = 16))]
+    pub isr: Vec<Member>,
+
+    /// Brokers that hold a replica, or are to.
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub replicas: Vec<u32>,
+
+    /// How many in-sync replicas an acknowledgement needs.
+    #[schemars(range(min = 1, max = 7))]
+    pub min_in_sync_replicas: u32,
+
+    /// When a replica counts a message as its own.
+    pub flush: FlushMode,
+}
+
+/// A replica named together with the incarnation of its log.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// The broker that holds the replica.
+    #[schemars(range(max = 1_048_576))]
+    pub broker: u32,
+
+    /// The log that is meant, a UUID; another log under the same broker does not count.
+    #[schemars(
+        length(min = 36, max = 36),
+        regex(pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    )]
+    pub incarnation: String,
+}
+
+/// A summary for `kubectl get shards`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardStatus {
+    /// The generation of the resource that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// What is wrong with the shard, if anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+
+    /// Healthy, UnderReplicated, UnderMinInSyncReplicas or Leaderless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+
+    /// The brokers in sync, comma-separated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_sync: Option<String>,
+
+    /// One past the last position that is committed, as the leader last said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<u64>,
+}
