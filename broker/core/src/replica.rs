@@ -1,0 +1,337 @@
+//! One replica of one shard: who leads, what is committed, where logs part.
+//!
+//! Invariants, each named in `ARCHITECTURE.md`:
+//! - it leads only an epoch newer than any it has seen, and only under its own incarnation;
+//! - what is committed is held by every member of the maximal ISR, and by at least min-ISR;
+//! - a log is never cut below its commit position, but after a recorded unclean election;
+//! - an answer counts only while epoch, position and last entry's epoch are those asked with.
+//!
+//! The replica does not hold entries: it knows where its log ends, and says what to do with it.
+//! Its leader half is in `replica/lead.rs`, its follower half in `replica/follow.rs`.
+
+mod follow;
+mod history;
+mod lead;
+mod leader;
+mod message;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use holdfast_protocol::{
+    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord,
+};
+
+pub use history::History;
+pub use message::{Answer, Fault, Fetch, FetchKey, IsrRequest, Outcome, Output};
+
+use leader::Leader;
+
+/// How a replica behaves in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// A follower that was not at the leader's end for longer leaves the ISR, ms.
+    pub lag_ms_max: u64,
+    /// A waiting fetch without news is answered after this, ms, so that both sides know that
+    /// the other lives.
+    pub idle_ms: u64,
+    /// How often an unanswered wish for another ISR is repeated, ms.
+    pub isr_retry_ms: u64,
+    /// A refused fetch is repeated after this, ms.
+    pub refetch_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lag_ms_max: 10_000,
+            idle_ms: 500,
+            isr_retry_ms: 1_000,
+            refetch_ms: 100,
+        }
+    }
+}
+
+/// What a recovered log is.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Its identity.
+    pub incarnation: Incarnation,
+    /// Where it ends; all of it is durable.
+    pub end: Position,
+    /// Its epochs.
+    pub epochs: History,
+    /// Up to here it is known to be committed.
+    pub committed: Position,
+    /// The newest record that was persisted.
+    pub record: Option<ShardRecord>,
+    /// Below this position the log may have gaps that a checkpoint stands for; more than `end`
+    /// while the replica is still being built from one.
+    pub gaps_until: Position,
+}
+
+/// What a replica does under the present record.
+#[derive(Clone, Debug)]
+enum Role {
+    /// Nothing: no record yet, or one that gives it nothing to do.
+    Idle,
+    /// It leads.
+    Leader(Leader),
+    /// It follows this leader, and has asked it with this key.
+    Follower(Follower),
+    /// It may not go on.
+    Halted,
+}
+
+/// The state of a follower.
+#[derive(Clone, Debug)]
+struct Follower {
+    leader: BrokerId,
+    /// The fetch that is under way.
+    asked: Option<FetchKey>,
+    /// What the leader was told is held here.
+    reported: Position,
+    /// When the last fetch was refused, or otherwise without effect.
+    refused_ms: Option<u64>,
+}
+
+/// One replica of one shard.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    me: Member,
+    shard: ShardId,
+    settings: Settings,
+    record: Option<ShardRecord>,
+    history: History,
+    end: Position,
+    durable: Position,
+    committed: Position,
+    gaps_until: Position,
+    /// Positions below this one may be missing here, so nobody is served from there.
+    clean_point: Position,
+    role: Role,
+    outputs: VecDeque<Output>,
+}
+
+impl Replica {
+    /// A replica over a recovered log.
+    #[must_use]
+    pub fn new(me: BrokerId, shard: ShardId, settings: Settings, log: Recovered) -> Self {
+        let mut replica = Self {
+            me: Member {
+                broker: me,
+                incarnation: log.incarnation,
+            },
+            shard,
+            settings,
+            record: None,
+            history: log.epochs,
+            end: log.end,
+            durable: log.end,
+            committed: log.committed.min(log.end),
+            gaps_until: log.gaps_until,
+            clean_point: log.gaps_until.min(log.end),
+            role: Role::Idle,
+            outputs: VecDeque::new(),
+        };
+        if let Some(record) = log.record {
+            // It may have led this epoch before it stopped, so it does not lead it again.
+            replica.role = replica.follower_of(&record);
+            replica.record = Some(record);
+            replica.fetch();
+        }
+        replica
+    }
+
+    /// The next thing to do; `None` when all is said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// This replica, by its log.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        self.me
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The newest record that it has seen.
+    #[must_use]
+    pub fn record(&self) -> Option<&ShardRecord> {
+        self.record.as_ref()
+    }
+
+    /// The newest epoch that it has seen.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.record.as_ref().map_or(Epoch(0), |record| record.epoch)
+    }
+
+    /// Where its log ends.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Epoch of its last entry.
+    #[must_use]
+    pub fn last_epoch(&self) -> Epoch {
+        self.history.last()
+    }
+
+    /// The epochs of its log.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Up to here everything is known to be committed.
+    #[must_use]
+    pub fn committed(&self) -> Position {
+        self.committed
+    }
+
+    /// Up to here its log counts as held: durable in Sync, written in Async.
+    #[must_use]
+    pub fn held(&self) -> Position {
+        match self
+            .record
+            .as_ref()
+            .map_or(FlushMode::Sync, |record| record.flush)
+        {
+            FlushMode::Sync => self.durable,
+            FlushMode::Async => self.end,
+        }
+    }
+
+    /// Up to here its log is durable.
+    #[must_use]
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// The epoch that it leads, confirmed or not.
+    #[must_use]
+    pub fn leads(&self) -> Option<Epoch> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.epoch),
+            Role::Idle | Role::Follower(_) | Role::Halted => None,
+        }
+    }
+
+    /// The epoch that it leads and whose start is committed: only then may it answer anything
+    /// from its state.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<Epoch> {
+        match &self.role {
+            Role::Leader(leader) if self.committed > leader.start => Some(leader.epoch),
+            Role::Leader(_) | Role::Idle | Role::Follower(_) | Role::Halted => None,
+        }
+    }
+
+    /// The leader that it follows.
+    #[must_use]
+    pub fn follows(&self) -> Option<BrokerId> {
+        match &self.role {
+            Role::Follower(follower) => Some(follower.leader),
+            Role::Idle | Role::Leader(_) | Role::Halted => None,
+        }
+    }
+
+    /// Whether it is still being built from a checkpoint.
+    #[must_use]
+    pub fn is_bootstrapping(&self) -> bool {
+        self.end < self.gaps_until
+    }
+
+    /// Takes the newest record. An older one, or one of another shard, is ignored: `false`.
+    pub fn handle_record(&mut self, record: ShardRecord, now_ms: u64) -> bool {
+        let known = self.record.as_ref().map(|known| known.version);
+        if record.shard != self.shard || known.is_some_and(|known| record.version <= known) {
+            return false;
+        }
+        let newer_epoch = record.epoch > self.epoch();
+        self.outputs.push_back(Output::Persist(record.clone()));
+        let unclean_since_last = record
+            .unclean_epoch
+            .is_some_and(|epoch| epoch > self.history.last());
+        self.record = Some(record.clone());
+        if matches!(self.role, Role::Halted) && !unclean_since_last {
+            return true;
+        }
+        match &mut self.role {
+            // The old wish named an older version, so it was written just now or never will be.
+            Role::Leader(leader) if !newer_epoch && record.leader == Some(self.me) => {
+                leader.proposal = None;
+                self.advance(now_ms);
+            }
+            Role::Idle | Role::Leader(_) | Role::Follower(_) | Role::Halted => {
+                if newer_epoch && record.leader == Some(self.me) && !self.is_bootstrapping() {
+                    self.lead(record.epoch, now_ms);
+                } else {
+                    self.role = self.follower_of(&record);
+                    self.fetch();
+                }
+            }
+        }
+        true
+    }
+
+    /// Time passes: waiting fetches are answered, lagging followers noticed, refused fetches
+    /// repeated.
+    pub fn handle_tick(&mut self, now_ms: u64) {
+        match &self.role {
+            Role::Leader(_) => {
+                self.tell_waiting(now_ms);
+                self.review_isr(now_ms);
+            }
+            Role::Follower(follower)
+                if follower
+                    .refused_ms
+                    .is_some_and(|at| now_ms >= at + self.settings.refetch_ms) =>
+            {
+                self.fetch();
+            }
+            Role::Follower(_) | Role::Idle | Role::Halted => {}
+        }
+    }
+
+    /// The log is durable up to `position`.
+    pub fn handle_durable(&mut self, position: Position, now_ms: u64) {
+        self.durable = self.durable.max(position.min(self.end));
+        match &self.role {
+            Role::Leader(_) => self.advance(now_ms),
+            Role::Follower(follower) if self.held() > follower.reported => self.fetch(),
+            Role::Follower(_) | Role::Idle | Role::Halted => {}
+        }
+    }
+
+    /// Cleaning has removed entries below `position`: nobody is served from below it any more.
+    pub fn handle_cleaned(&mut self, position: Position) {
+        self.clean_point = self.clean_point.max(position);
+    }
+
+    /// No position is left out of the log from here on.
+    #[must_use]
+    pub fn clean_point(&self) -> Position {
+        self.clean_point
+    }
+
+    fn follower_of(&self, record: &ShardRecord) -> Role {
+        match record.leader {
+            Some(leader) if leader.broker != self.me.broker => Role::Follower(Follower {
+                leader: leader.broker,
+                asked: None,
+                reported: Position(0),
+                refused_ms: None,
+            }),
+            Some(_) | None => Role::Idle,
+        }
+    }
+}

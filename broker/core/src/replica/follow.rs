@@ -1,0 +1,172 @@
+//! The follower half of a replica: fetching, and cutting where logs part.
+
+use bytes::Bytes;
+use holdfast_protocol::{BrokerId, Epoch, Header, Position, entry};
+
+use super::message::{Answer, Fault, Fetch, FetchKey, Outcome, Output};
+use super::{History, Replica, Role};
+
+impl Replica {
+    fn key(&self) -> FetchKey {
+        FetchKey {
+            epoch: self.epoch(),
+            position: self.end,
+            last_epoch: self.history.before(self.end),
+        }
+    }
+
+    /// Asks the leader for what comes next, and tells it what is held.
+    pub(super) fn fetch(&mut self) {
+        let (key, held) = (self.key(), self.held());
+        let fetch = Fetch {
+            key,
+            incarnation: self.me.incarnation,
+            held,
+            committed: self.committed,
+            gaps_until: self.gaps_until,
+        };
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
+        follower.asked = Some(key);
+        follower.reported = held;
+        follower.refused_ms = None;
+        let leader = follower.leader;
+        self.outputs.push_back(Output::Fetch(leader, fetch));
+    }
+
+    /// The connection to a leader stands, again or for the first time.
+    pub fn handle_connected(&mut self, broker: BrokerId) {
+        if self.follows() == Some(broker) {
+            self.fetch();
+        }
+    }
+
+    /// The leader answers.
+    pub fn handle_answer(&mut self, from: BrokerId, answer: Answer, now_ms: u64) {
+        let now = self.key();
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
+        let asked = follower.asked == Some(answer.key);
+        if follower.leader != from || answer.key != now || !asked {
+            return;
+        }
+        follower.asked = None;
+        match answer.outcome {
+            Outcome::Data {
+                entries,
+                committed,
+                next,
+            } => self.take(entries, committed, next),
+            Outcome::Diverged { epoch, end } => self.part(epoch, end),
+            // A newer record is on its way, or the leader has not seen its own yet.
+            Outcome::Refused { .. } => follower.refused_ms = Some(now_ms),
+            Outcome::NeedCheckpoint => {
+                follower.refused_ms = Some(now_ms);
+                self.outputs.push_back(Output::Bootstrap(from));
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: Bytes, committed: Position, next: Position) {
+        match self.follows_on(&bytes, next) {
+            Ok(headers) => {
+                for header in &headers {
+                    // The history of a checkpoint covers the entries that fill it in.
+                    if header.epoch > self.history.last() {
+                        self.history.note(header.epoch, header.position);
+                    }
+                }
+                self.end = next;
+                if !bytes.is_empty() {
+                    self.outputs.push_back(Output::Append { bytes, headers });
+                }
+                self.committed = self.committed.max(committed.min(self.end));
+                self.fetch();
+            }
+            Err(why) => self.halt(Fault::Entries(why)),
+        }
+    }
+
+    /// Checks that the entries continue this log up to `next`; gives their headers.
+    fn follows_on(&self, bytes: &Bytes, next: Position) -> Result<Vec<Header>, String> {
+        let headers = entry::headers(bytes).map_err(|error| error.to_string())?;
+        let mut expected = self.end;
+        let mut last = self.history.last();
+        for header in &headers {
+            let gap = header.position > expected && header.position < self.gaps_until;
+            if header.position != expected && !gap {
+                return Err(format!(
+                    "position {} where {expected} follows",
+                    header.position
+                ));
+            }
+            // While a checkpoint is being filled in, its own history already covers the entries.
+            let known = header.position < self.gaps_until;
+            if header.epoch > self.epoch() || header.epoch < last && !known {
+                return Err(format!("epoch {} after {last} at {expected}", header.epoch));
+            }
+            last = last.max(header.epoch);
+            expected = header.position.next();
+        }
+        let gap = next > expected && next <= self.gaps_until;
+        if next != expected && !gap {
+            return Err(format!(
+                "the next position is said to be {next}, not {expected}"
+            ));
+        }
+        Ok(headers)
+    }
+
+    /// The logs part: cut, unless that would lose what is committed.
+    fn part(&mut self, epoch: Epoch, end: Position) {
+        let (_, own) = self.history.end_of(epoch, self.end);
+        let to = own.min(end);
+        if to < self.committed {
+            self.part_below_committed(to);
+            return;
+        }
+        if to < self.end {
+            self.end = to;
+            self.durable = self.durable.min(to);
+            self.history.truncate(to);
+            self.outputs.push_back(Output::Truncate(to));
+        }
+        self.fetch();
+    }
+
+    /// Only an unclean election that was recorded after this log's last entry allows this: the
+    /// replica is then built anew. Otherwise it stops, and keeps all that it has.
+    fn part_below_committed(&mut self, to: Position) {
+        let record = self.record.as_ref();
+        let unclean = record
+            .and_then(|record| record.unclean_epoch)
+            .is_some_and(|epoch| epoch > self.history.last());
+        match self.follows() {
+            Some(leader) if unclean => self.outputs.push_back(Output::Bootstrap(leader)),
+            Some(_) | None => self.halt(Fault::TruncateBelowCommitted {
+                epoch: self.epoch(),
+                to,
+                committed: self.committed,
+            }),
+        }
+    }
+
+    fn halt(&mut self, fault: Fault) {
+        self.role = Role::Halted;
+        self.outputs.push_back(Output::Halt(fault));
+    }
+
+    /// The log was set aside and begins anew at `start`, with the history of a checkpoint that
+    /// stands for everything below `position`. Entries from `start` on are fetched with gaps.
+    pub fn handle_bootstrap(&mut self, start: Position, position: Position, history: History) {
+        self.end = start.min(position);
+        self.durable = self.end;
+        self.history = history;
+        self.committed = self.end;
+        self.gaps_until = position;
+        self.clean_point = position;
+        self.fetch();
+    }
+}

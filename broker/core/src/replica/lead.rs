@@ -1,0 +1,281 @@
+//! The leader half of a replica: appending, serving fetches, committing, the ISR.
+
+use bytes::Bytes;
+use holdfast_protocol::{BrokerId, Epoch, Member, Position};
+
+use super::leader::{Leader, Progress, View};
+use super::message::{Answer, Fetch, FetchKey, IsrRequest, Outcome, Output};
+use super::{Replica, Role};
+
+impl Replica {
+    /// Begins an epoch. The caller appends the epoch start at once ([`Replica::handle_appended`]).
+    pub(super) fn lead(&mut self, epoch: Epoch, now_ms: u64) {
+        self.role = Role::Leader(Leader::new(epoch, self.end, now_ms));
+    }
+
+    /// The epoch whose start this leader has still to append.
+    #[must_use]
+    pub fn wants_epoch_start(&self) -> Option<Epoch> {
+        self.leads().filter(|epoch| *epoch > self.history.last())
+    }
+
+    /// Entries of the present epoch, up to `next`, were appended by this leader itself.
+    ///
+    /// # Panics
+    /// Where this replica does not lead: nothing else may be appended then.
+    pub fn handle_appended(&mut self, entries: Bytes, next: Position, now_ms: u64) {
+        let epoch = self
+            .leads()
+            .expect("only a leader appends entries of its own");
+        assert!(next > self.end, "an append ends past the log's end");
+        self.history.note(epoch, self.end);
+        self.end = next;
+        self.outputs.push_back(Output::Append {
+            bytes: entries,
+            headers: Vec::new(),
+        });
+        self.serve_waiting();
+        self.advance(now_ms);
+    }
+
+    /// A follower fetches.
+    pub fn handle_fetch(&mut self, from: BrokerId, fetch: Fetch, now_ms: u64) {
+        let outcome = match &self.role {
+            Role::Leader(leader) if leader.epoch == fetch.key.epoch => self.check(&fetch),
+            Role::Leader(_) | Role::Idle | Role::Follower { .. } | Role::Halted => {
+                Some(Outcome::Refused {
+                    epoch: self.epoch(),
+                })
+            }
+        };
+        if let Some(outcome) = outcome {
+            self.outputs.push_back(Output::Answer(
+                from,
+                Answer {
+                    key: fetch.key,
+                    outcome,
+                },
+            ));
+            return;
+        }
+        self.note_progress(from, &fetch, now_ms);
+        self.serve(from);
+        self.advance(now_ms);
+        self.review_isr(now_ms);
+    }
+
+    /// Whether the follower's log matches up to where it says; if not, what to answer.
+    fn check(&self, fetch: &Fetch) -> Option<Outcome> {
+        let key = fetch.key;
+        let bootstraps = key.position < fetch.gaps_until;
+        let (epoch, end) = self.history.end_of(key.last_epoch, self.end);
+        if key.position > Position(0) && (epoch != key.last_epoch || key.position > end) {
+            return Some(Outcome::Diverged {
+                epoch,
+                end: end.min(key.position),
+            });
+        }
+        if key.position < self.clean_point && !bootstraps {
+            return Some(Outcome::NeedCheckpoint);
+        }
+        None
+    }
+
+    fn note_progress(&mut self, from: BrokerId, fetch: &Fetch, now_ms: u64) {
+        let end = self.end;
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let fresh = Progress {
+            incarnation: fetch.incarnation,
+            position: Position(0),
+            held: Position(0),
+            caught_up_ms: 0,
+            end_at_fetch: (end, now_ms),
+            waiting: None,
+            told: fetch.committed,
+        };
+        let progress = leader
+            .followers
+            .entry(from)
+            .or_insert_with(|| fresh.clone());
+        if progress.incarnation != fetch.incarnation {
+            *progress = fresh;
+        }
+        let held = fetch.held.min(fetch.key.position);
+        // A replica that is being built holds nothing until it is whole.
+        let held = if fetch.key.position < fetch.gaps_until {
+            Position(0)
+        } else {
+            held
+        };
+        progress.position = fetch.key.position;
+        progress.held = progress.held.max(held);
+        progress.told = progress.told.max(fetch.committed);
+        if progress.held >= end {
+            progress.caught_up_ms = now_ms;
+        } else if progress.held >= progress.end_at_fetch.0 {
+            progress.caught_up_ms = progress.caught_up_ms.max(progress.end_at_fetch.1);
+        }
+        progress.end_at_fetch = (end, now_ms);
+        progress.waiting = Some(fetch.key);
+    }
+
+    /// Serves the waiting fetch of one follower, if there is something for it.
+    fn serve(&mut self, to: BrokerId) {
+        let (end, committed) = (self.end, self.committed);
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let Some(progress) = leader.followers.get_mut(&to) else {
+            return;
+        };
+        let Some(key) = progress.waiting.take_if(|key| key.position < end) else {
+            return;
+        };
+        progress.told = progress.told.max(committed);
+        self.outputs.push_back(Output::Serve {
+            to,
+            key,
+            end,
+            committed,
+        });
+    }
+
+    fn serve_waiting(&mut self) {
+        let Role::Leader(leader) = &self.role else {
+            return;
+        };
+        let followers: Vec<BrokerId> = leader.followers.keys().copied().collect();
+        for follower in followers {
+            self.serve(follower);
+        }
+    }
+
+    /// Answers waiting fetches that have no entries to get, but a newer commit position, or
+    /// that have waited long.
+    pub(super) fn tell_waiting(&mut self, now_ms: u64) {
+        let (end, committed) = (self.end, self.committed);
+        let idle_ms = self.settings.idle_ms;
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        for (broker, progress) in &mut leader.followers {
+            let idle = now_ms.saturating_sub(progress.end_at_fetch.1) >= idle_ms;
+            let news = progress.told < committed.min(progress.position);
+            let Some(key) = progress.waiting.take_if(|_| idle || news) else {
+                continue;
+            };
+            progress.told = committed;
+            let outcome = Outcome::Data {
+                entries: Bytes::new(),
+                committed,
+                next: key.position,
+            };
+            debug_assert!(
+                key.position >= end,
+                "a fetch with entries to get is served at once"
+            );
+            self.outputs
+                .push_back(Output::Answer(*broker, Answer { key, outcome }));
+        }
+    }
+
+    /// The connection to a follower is gone: what it waited for is not answered.
+    pub fn handle_follower_gone(&mut self, broker: BrokerId) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        if let Some(progress) = leader.followers.get_mut(&broker) {
+            progress.waiting = None;
+        }
+    }
+
+    /// Moves the commit position as far as the maximal ISR allows.
+    pub(super) fn advance(&mut self, _now_ms: u64) {
+        let own = self.held();
+        let (Role::Leader(leader), Some(record)) = (&self.role, &self.record) else {
+            return;
+        };
+        if let Some(committed) = leader.committable(record, self.me, own, self.committed) {
+            self.committed = committed;
+        }
+    }
+
+    /// Whether enough replicas are in sync for anything to be committed now.
+    #[must_use]
+    pub fn may_commit(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(holdfast_protocol::ShardRecord::may_commit)
+    }
+
+    /// Proposes another ISR where that is due, or repeats the wish whose fate is unknown.
+    pub(super) fn review_isr(&mut self, now_ms: u64) {
+        let view = View {
+            now_ms,
+            end: self.end,
+            committed: self.committed,
+            lag_ms_max: self.settings.lag_ms_max,
+        };
+        let (me, retry_ms) = (self.me, self.settings.isr_retry_ms);
+        let (Role::Leader(leader), Some(record)) = (&mut self.role, &self.record) else {
+            return;
+        };
+        let wish = match &leader.proposal {
+            Some(_) if now_ms.saturating_sub(leader.proposed_ms) < retry_ms => None,
+            Some(proposal) => Some(proposal.clone()),
+            None => leader.wanted_isr(record, me, view),
+        };
+        let Some(isr) = wish else { return };
+        // From here on the union of both memberships must hold what is committed.
+        leader.proposal = Some(isr.clone());
+        leader.proposed_ms = now_ms;
+        let (expected, epoch) = (record.version, record.epoch);
+        self.outputs.push_back(Output::RequestIsr(IsrRequest {
+            expected,
+            epoch,
+            isr,
+        }));
+    }
+
+    /// The operator says that the wish under `expected` was not and will not be written.
+    pub fn handle_isr_refused(&mut self, expected: holdfast_protocol::Version) {
+        let (Role::Leader(leader), Some(record)) = (&mut self.role, &self.record) else {
+            return;
+        };
+        if record.version == expected {
+            leader.proposal = None;
+        }
+    }
+
+    /// The followers as this leader knows them: who, and up to where its log matches.
+    pub fn followers(&self) -> impl Iterator<Item = (Member, Position)> + '_ {
+        let leader = match &self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::Idle | Role::Follower { .. } | Role::Halted => None,
+        };
+        leader.into_iter().flat_map(|leader| {
+            leader.followers.iter().map(|(broker, progress)| {
+                let member = Member {
+                    broker: *broker,
+                    incarnation: progress.incarnation,
+                };
+                (member, progress.position)
+            })
+        })
+    }
+
+    /// The answer that carries what was read for an [`Output::Serve`].
+    #[must_use]
+    pub fn data(key: FetchKey, entries: Bytes, next: Position, committed: Position) -> Answer {
+        Answer {
+            key,
+            outcome: Outcome::Data {
+                entries,
+                committed,
+                next,
+            },
+        }
+    }
+}

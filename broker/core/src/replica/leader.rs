@@ -1,0 +1,176 @@
+//! What a leader knows of its followers, and what that commits.
+
+use std::collections::BTreeMap;
+
+use holdfast_protocol::{BrokerId, Epoch, Incarnation, Member, Position, ShardRecord};
+
+use super::message::FetchKey;
+
+/// A follower as its fetches in this epoch show it.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    pub(super) incarnation: Incarnation,
+    /// Its log is known to match the leader's up to here.
+    pub(super) position: Position,
+    /// And it holds it up to here.
+    pub(super) held: Position,
+    /// When it last was at the leader's end.
+    pub(super) caught_up_ms: u64,
+    /// Where the leader's end was at its last fetch, and when that was.
+    pub(super) end_at_fetch: (Position, u64),
+    /// A fetch that waits for entries.
+    pub(super) waiting: Option<FetchKey>,
+    /// The commit position that it was last told.
+    pub(super) told: Position,
+}
+
+/// The state of a leader.
+#[derive(Clone, Debug)]
+pub(super) struct Leader {
+    pub(super) epoch: Epoch,
+    /// Position of the epoch start; nothing is committed before it is.
+    pub(super) start: Position,
+    pub(super) since_ms: u64,
+    pub(super) followers: BTreeMap<BrokerId, Progress>,
+    /// The membership asked for under the present record, while its fate is unknown.
+    pub(super) proposal: Option<Vec<Member>>,
+    /// When it was last sent.
+    pub(super) proposed_ms: u64,
+}
+
+impl Leader {
+    pub(super) fn new(epoch: Epoch, start: Position, now_ms: u64) -> Self {
+        Self {
+            epoch,
+            start,
+            since_ms: now_ms,
+            followers: BTreeMap::new(),
+            proposal: None,
+            proposed_ms: 0,
+        }
+    }
+
+    /// How far everything is held by every member of the maximal ISR: the recorded one and the
+    /// proposed one together. `own` is what this leader holds itself.
+    fn held_by_all(&self, record: &ShardRecord, me: Member, own: Position) -> Position {
+        let proposed = self.proposal.iter().flatten();
+        record
+            .isr
+            .iter()
+            .chain(proposed)
+            .map(|member| {
+                if member.broker == me.broker {
+                    return if member.incarnation == me.incarnation {
+                        own
+                    } else {
+                        Position(0)
+                    };
+                }
+                self.followers
+                    .get(&member.broker)
+                    .filter(|progress| progress.incarnation == member.incarnation)
+                    .map_or(Position(0), |progress| progress.held)
+            })
+            .min()
+            .unwrap_or(Position(0))
+    }
+
+    /// The commit position that this knowledge allows, if it is past `committed`.
+    pub(super) fn committable(
+        &self,
+        record: &ShardRecord,
+        me: Member,
+        own: Position,
+        committed: Position,
+    ) -> Option<Position> {
+        if !record.may_commit() {
+            return None;
+        }
+        let held = self.held_by_all(record, me, own);
+        (held > self.start && held > committed).then_some(held)
+    }
+
+    /// Whether `broker` may join: it has fetched in this epoch, up to the commit position and
+    /// past the epoch start.
+    fn eligible(&self, progress: &Progress, committed: Position) -> bool {
+        progress.held >= committed && progress.held > self.start
+    }
+
+    /// The membership that should be recorded in place of the present one, if another.
+    pub(super) fn wanted_isr(
+        &self,
+        record: &ShardRecord,
+        me: Member,
+        view: View,
+    ) -> Option<Vec<Member>> {
+        let ready: Vec<Member> = self
+            .followers
+            .iter()
+            .filter(|(broker, progress)| {
+                record.replicas.contains(broker)
+                    && record.in_sync(**broker) != Some(progress.incarnation)
+                    && !self.lags(**broker, view)
+                    && self.eligible(progress, view.committed)
+            })
+            .map(|(broker, progress)| Member {
+                broker: *broker,
+                incarnation: progress.incarnation,
+            })
+            .collect();
+        // A broker that came back under another log takes the place of its old one.
+        let mut isr: Vec<Member> = record
+            .isr
+            .iter()
+            .filter(|member| ready.iter().all(|other| other.broker != member.broker))
+            .copied()
+            .chain(ready.iter().copied())
+            .collect();
+        let floor = record.min_in_sync_replicas as usize;
+        let lagging: Vec<Member> = isr
+            .iter()
+            .filter(|member| member.broker != me.broker && !ready.contains(member))
+            .filter(|member| self.is_out(**member, view))
+            .copied()
+            .collect();
+        for member in lagging {
+            if isr.len() > floor {
+                isr.retain(|other| *other != member);
+            }
+        }
+        isr.sort_unstable();
+        let mut present = record.isr.clone();
+        present.sort_unstable();
+        (isr != present).then_some(isr)
+    }
+
+    /// Whether a member should leave: it lags, or another log stands under its name.
+    fn is_out(&self, member: Member, view: View) -> bool {
+        let other_log = self
+            .followers
+            .get(&member.broker)
+            .is_some_and(|progress| progress.incarnation != member.incarnation);
+        other_log || self.lags(member.broker, view)
+    }
+
+    /// Whether a follower was not at the leader's end for longer than allowed.
+    fn lags(&self, broker: BrokerId, view: View) -> bool {
+        let since = self
+            .followers
+            .get(&broker)
+            .map_or(self.since_ms, |progress| progress.caught_up_ms);
+        let behind = self.followers.get(&broker).is_none_or(|progress| {
+            progress.held < view.end
+                || view.now_ms.saturating_sub(progress.end_at_fetch.1) > view.lag_ms_max
+        });
+        behind && view.now_ms.saturating_sub(since) > view.lag_ms_max
+    }
+}
+
+/// What of the replica a leader's decisions depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    pub(super) now_ms: u64,
+    pub(super) end: Position,
+    pub(super) committed: Position,
+    pub(super) lag_ms_max: u64,
+}

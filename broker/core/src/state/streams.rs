@@ -1,0 +1,92 @@
+//! Streams: their bounds, their epochs, their producers.
+
+use holdfast_protocol::{Epoch, Offset, StreamId, command};
+
+use super::{Change, Command, Producers, State, decode};
+
+/// The committed state of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// First offset that it still has.
+    pub start: Offset,
+    /// One past its last message.
+    pub end: Offset,
+    /// First offset that was appended in each epoch, oldest first.
+    pub epochs: Vec<(Epoch, Offset)>,
+    /// Its idempotent producers.
+    pub producers: Producers,
+    /// Size of what it has, bytes, as its leaders counted.
+    pub bytes: u64,
+    /// Largest timestamp of any message, ms since 1970.
+    pub timestamp_ms_max: i64,
+}
+
+impl Stream {
+    /// The largest epoch at or below `epoch` and the end offset of it; `None` where the stream
+    /// has nothing so old.
+    #[must_use]
+    pub fn end_of(&self, epoch: Epoch) -> Option<(Epoch, Offset)> {
+        let after = self.epochs.partition_point(|(known, _)| *known <= epoch);
+        let known = self.epochs.get(after.checked_sub(1)?)?.0;
+        Some((
+            known,
+            self.epochs.get(after).map_or(self.end, |(_, start)| *start),
+        ))
+    }
+
+    /// Drops what the epochs say of messages below the start, but for the one it is in.
+    fn forget_epochs(&mut self) {
+        let after = self
+            .epochs
+            .partition_point(|(_, first)| *first <= self.start);
+        self.epochs.drain(..after.saturating_sub(1));
+    }
+}
+
+impl State {
+    pub(super) fn append(&mut self, command: &Command) -> Change {
+        let header = &command.header;
+        let stream = self.streams.entry(header.stream).or_default();
+        assert!(
+            header.offset == stream.end,
+            "offsets of {} are dense",
+            header.stream
+        );
+        if stream
+            .epochs
+            .last()
+            .is_none_or(|(epoch, _)| *epoch < header.epoch)
+        {
+            stream.epochs.push((header.epoch, header.offset));
+        }
+        stream.end = header.offset.plus(u64::from(header.count));
+        stream.bytes += u64::from(header.length);
+        stream.timestamp_ms_max = stream.timestamp_ms_max.max(header.timestamp_ms);
+        if let Some(stamp) = command.stamp {
+            let (position, timestamp) = (header.position, header.timestamp_ms);
+            stream
+                .producers
+                .note(stamp, header.offset, position, timestamp);
+        }
+        Change::Stream(header.stream)
+    }
+
+    pub(super) fn trim(&mut self, command: &Command) -> Change {
+        let trim: command::TrimStream = decode(&command.body);
+        let id = command.header.stream;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Change::Nothing;
+        };
+        stream.start = stream.start.max(Offset(trim.start)).min(stream.end);
+        stream.bytes = stream.bytes.saturating_sub(trim.bytes);
+        stream.forget_epochs();
+        Change::Stream(id)
+    }
+
+    pub(super) fn drop_stream(&mut self, id: StreamId) -> Change {
+        match self.streams.remove(&id) {
+            Some(_) => Change::StreamGone(id),
+            None => Change::Nothing,
+        }
+    }
+}
