@@ -294,6 +294,20 @@ pub fn split(mut bytes: Bytes) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
+/// The headers of whole entries that stand one after the other, each verified.
+///
+/// # Errors
+/// [`Error`] of the first that is not one.
+pub fn headers(mut bytes: &[u8]) -> Result<Vec<Header>, Error> {
+    let mut headers = Vec::new();
+    while !bytes.is_empty() {
+        let header = Header::verify(bytes)?;
+        bytes = &bytes[header.length as usize..];
+        headers.push(header);
+    }
+    Ok(headers)
+}
+
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N]
         .try_into()

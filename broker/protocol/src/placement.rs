@@ -60,7 +60,7 @@ mod tests {
                 },
                 12
             ),
-            ShardId(6)
+            ShardId(4)
         );
     }
 }
