@@ -1,0 +1,105 @@
+//! The first record of a shard: made once, when every replica exists and is empty.
+
+use holdfast_protocol::{BrokerId, Epoch, Member, ShardId, ShardRecord, Version};
+
+use crate::input::Report;
+use crate::policy::Policy;
+
+/// Where the replicas of `shard` go, the preferred leader first.
+pub(crate) fn replicas(policy: &Policy, shard: ShardId) -> Vec<BrokerId> {
+    let brokers = policy.brokers.max(1);
+    (0..policy.replicas.min(brokers))
+        .map(|index| BrokerId((shard.0 % brokers + index) % brokers))
+        .collect()
+}
+
+/// What is written first, or sent to brokers so that they make an empty replica and report it:
+/// a record without leader and in-sync replicas, of version zero, which is never in the store.
+pub(crate) fn assignment(policy: &Policy, shard: ShardId) -> ShardRecord {
+    ShardRecord {
+        shard,
+        version: Version::default(),
+        epoch: Epoch(0),
+        leader: None,
+        isr: Vec::new(),
+        replicas: replicas(policy, shard),
+        min_in_sync_replicas: policy.min_in_sync_replicas,
+        flush: policy.flush,
+        unclean_epoch: None,
+    }
+}
+
+/// The first record of `shard`, once all its replicas have reported; `None` until then.
+pub(crate) fn initial<'a>(
+    policy: &Policy,
+    shard: ShardId,
+    report: impl Fn(BrokerId) -> Option<&'a Report>,
+) -> Option<ShardRecord> {
+    let assignment = assignment(policy, shard);
+    let member = |broker: &BrokerId| {
+        let report = report(*broker)?;
+        let empty = report.failure.is_none() && report.end.0 == 0 && report.epoch.0 == 0;
+        empty.then_some(Member {
+            broker: *broker,
+            incarnation: report.incarnation,
+        })
+    };
+    let isr: Vec<Member> = assignment
+        .replicas
+        .iter()
+        .map(member)
+        .collect::<Option<_>>()?;
+    Some(ShardRecord {
+        version: assignment.version.next(),
+        epoch: assignment.epoch.next(),
+        leader: isr.first().copied(),
+        isr,
+        ..assignment
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{incarnation, report, show};
+    use holdfast_protocol::{FlushMode, Position, UncleanElection};
+
+    fn policy(brokers: u32, replicas: u32) -> Policy {
+        Policy {
+            brokers,
+            replicas,
+            min_in_sync_replicas: 2,
+            shards: 12,
+            flush: FlushMode::Sync,
+            detection_timeout_ms: 3000,
+            unclean_election: UncleanElection::Never,
+        }
+    }
+
+    #[test]
+    fn replicas_follow_each_other_round_the_brokers() {
+        let layout = |brokers, count, shard| -> Vec<u32> {
+            let ids = replicas(&policy(brokers, count), ShardId(shard));
+            ids.into_iter().map(|id| id.0).collect()
+        };
+        assert_eq!(layout(3, 3, 0), [0, 1, 2]);
+        assert_eq!(layout(3, 3, 4), [1, 2, 0]);
+        assert_eq!(layout(5, 3, 4), [4, 0, 1]);
+        assert_eq!(layout(1, 1, 7), [0]);
+    }
+
+    #[test]
+    fn a_shard_begins_when_all_its_replicas_are_there_and_empty() {
+        let mut reports = vec![report(incarnation('a')), report(incarnation('b'))];
+        let first = |reports: &[Report]| {
+            let find = |broker: BrokerId| reports.get(broker.0 as usize);
+            initial(&policy(3, 3), ShardId(1), find).map(|record| show(&record))
+        };
+        assert_eq!(first(&reports), None);
+        reports.push(report(incarnation('c')));
+        let begun = "v1 e1 leader 1b isr 1b 2c 0a min 2";
+        assert_eq!(first(&reports).as_deref(), Some(begun));
+        reports[0].end = Position(1);
+        assert_eq!(first(&reports), None);
+    }
+}

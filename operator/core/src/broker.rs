@@ -1,0 +1,169 @@
+//! What is known of one broker: its session, and what it reported in it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use holdfast_protocol::ShardId;
+
+use crate::input::Report;
+use crate::policy::Time;
+
+/// For how long a leader that resigned is not elected again, ms.
+const RESIGNED_MS: u64 = 30_000;
+
+/// How it was noticed that a broker is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// A second dial confirmed that nobody listens.
+    Refused,
+    /// Nothing was heard for the detection timeout.
+    Silent,
+    /// It is there, but as another process than the one that was elected.
+    Restarted,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "connection refused",
+            Self::Silent => "silent",
+            Self::Restarted => "restarted",
+        })
+    }
+}
+
+/// Whether a broker may be counted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    /// Connected, and it has said what it holds.
+    Live,
+    /// Neither known to live nor known to be dead: decisions wait for the one or the other.
+    Unsure,
+    /// Gone.
+    Dead(Loss),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    None,
+    Connected,
+    Dead(Loss),
+}
+
+/// One broker.
+pub(crate) struct Broker {
+    session: Session,
+    complete: bool,
+    heard: Time,
+    live_since: Time,
+    pub(crate) boot: Option<u64>,
+    pub(crate) reports: BTreeMap<ShardId, Report>,
+    pub(crate) stopping: bool,
+    pub(crate) resigned: BTreeMap<ShardId, Time>,
+}
+
+impl Broker {
+    /// A broker of which nothing is known; silence counts from `now`.
+    pub(crate) fn new(now: Time) -> Self {
+        Self {
+            session: Session::None,
+            complete: false,
+            heard: now,
+            live_since: now,
+            boot: None,
+            reports: BTreeMap::new(),
+            stopping: false,
+            resigned: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn liveness(&self) -> Liveness {
+        match self.session {
+            Session::Connected if self.complete => Liveness::Live,
+            Session::Connected | Session::None => Liveness::Unsure,
+            Session::Dead(loss) => Liveness::Dead(loss),
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.liveness() == Liveness::Live
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.session == Session::Connected
+    }
+
+    /// For how long it has been live, ms.
+    pub(crate) fn live_for_ms(&self, now: Time) -> u64 {
+        if self.is_live() {
+            now.since(self.live_since)
+        } else {
+            0
+        }
+    }
+
+    /// Whether it said lately that it can't lead `shard`.
+    pub(crate) fn has_resigned(&self, shard: ShardId, now: Time) -> bool {
+        let resigned = self.resigned.get(&shard);
+        resigned.is_some_and(|at| now.since(*at) < RESIGNED_MS)
+    }
+
+    /// A session begins. What was reported before is old; another process forgets that it was
+    /// to be stopped, or that it resigned.
+    pub(crate) fn connect(&mut self, boot: u64, now: Time) {
+        if self.boot != Some(boot) {
+            self.stopping = false;
+            self.resigned.clear();
+        }
+        self.boot = Some(boot);
+        self.session = Session::Connected;
+        self.complete = false;
+        self.heard = now;
+    }
+
+    pub(crate) fn hear(&mut self, now: Time) {
+        self.heard = now;
+    }
+
+    /// Takes reports; returns whether the broker is live by them and was not before.
+    pub(crate) fn report(&mut self, reports: Vec<Report>, complete: bool, now: Time) -> bool {
+        if !self.is_connected() {
+            return false;
+        }
+        self.heard = now;
+        if complete {
+            self.reports.clear();
+        }
+        for report in reports {
+            self.reports.insert(report.shard, report);
+        }
+        let back = complete && !self.complete;
+        if back {
+            self.complete = true;
+            self.live_since = now;
+        }
+        back
+    }
+
+    /// The session ended. Silence goes on counting from what was last heard.
+    pub(crate) fn disconnect(&mut self) {
+        if self.is_connected() {
+            self.session = Session::None;
+            self.complete = false;
+        }
+    }
+
+    /// It is dead; returns whether that is news.
+    pub(crate) fn bury(&mut self, loss: Loss) -> bool {
+        let news = !matches!(self.session, Session::Dead(_));
+        if news {
+            self.session = Session::Dead(loss);
+            self.complete = false;
+        }
+        news
+    }
+
+    pub(crate) fn is_silent(&self, now: Time, timeout_ms: u64) -> bool {
+        !matches!(self.session, Session::Dead(_)) && now.since(self.heard) >= timeout_ms
+    }
+}

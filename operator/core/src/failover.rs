@@ -1,0 +1,181 @@
+//! How long shards were without a leader that serves, from the moment the loss was noticed.
+//!
+//! Shards that lost their leader for the same reason at the same moment are one failover: its
+//! duration is that of the last of them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use holdfast_protocol::{BrokerId, ShardId};
+
+use crate::broker::Loss;
+use crate::policy::Time;
+
+/// How many completed failovers are remembered.
+const RECENT_MAX: usize = 16;
+
+/// Why leadership moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The leader is gone.
+    Lost(Loss),
+    /// The leader asked for it.
+    Resigned,
+    /// The leader's log is another one than was elected.
+    LogReplaced,
+    /// The leader's disk failed or is full.
+    DiskFailed,
+    /// Nobody led.
+    Vacant,
+    /// Planned: the leader is about to be stopped.
+    Stopping,
+    /// Planned: back to the preferred leader.
+    Balance,
+}
+
+impl Reason {
+    /// Whether the operator chose the moment.
+    #[must_use]
+    pub fn is_planned(self) -> bool {
+        matches!(self, Self::Stopping | Self::Balance)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost(loss) => loss.fmt(f),
+            Self::Resigned => f.write_str("the leader resigned"),
+            Self::LogReplaced => f.write_str("the leader's log was replaced"),
+            Self::DiskFailed => f.write_str("the leader's disk failed"),
+            Self::Vacant => f.write_str("no leader"),
+            Self::Stopping => f.write_str("the leader is being stopped"),
+            Self::Balance => f.write_str("back to the preferred leader"),
+        }
+    }
+}
+
+/// A completed move of leadership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// Who led.
+    pub from: BrokerId,
+    /// Who leads now.
+    pub to: Vec<BrokerId>,
+    /// Why.
+    pub reason: Reason,
+    /// From the loss being noticed until the last of the new leaders served, ms.
+    pub duration_ms: u64,
+    /// How many shards moved.
+    pub shards: usize,
+}
+
+impl fmt::Display for Failover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let to: Vec<String> = self.to.iter().map(ToString::to_string).collect();
+        write!(
+            f,
+            "{} shard{} moved from broker {} to {} in {} ms: {}",
+            self.shards,
+            if self.shards == 1 { "" } else { "s" },
+            self.from,
+            to.join(","),
+            self.duration_ms,
+            self.reason
+        )
+    }
+}
+
+/// What shards have in common that are one failover.
+type Cause = (BrokerId, Reason, Time);
+
+#[derive(Default)]
+struct Group {
+    to: BTreeSet<BrokerId>,
+    shards: usize,
+}
+
+/// Failovers under way and those just completed.
+#[derive(Default)]
+pub(crate) struct Failovers {
+    open: BTreeMap<ShardId, Cause>,
+    groups: BTreeMap<Cause, Group>,
+    recent: VecDeque<Failover>,
+}
+
+impl Failovers {
+    /// `shard` has lost its leader `from`. Counts from the first loss, where it is lost again
+    /// before anyone serves.
+    pub(crate) fn begin(&mut self, shard: ShardId, from: BrokerId, reason: Reason, now: Time) {
+        self.open.entry(shard).or_insert((from, reason, now));
+    }
+
+    /// Whether `shard` waits for a leader to serve.
+    pub(crate) fn is_open(&self, shard: ShardId) -> bool {
+        self.open.contains_key(&shard)
+    }
+
+    /// How many planned moves are under way.
+    pub(crate) fn planned_open(&self) -> usize {
+        let planned = |cause: &&Cause| cause.1.is_planned();
+        self.open.values().filter(planned).count()
+    }
+
+    /// `leader` serves `shard`. Returns the failover that this completes.
+    pub(crate) fn serving(
+        &mut self,
+        shard: ShardId,
+        leader: BrokerId,
+        now: Time,
+    ) -> Option<Failover> {
+        let cause = self.open.remove(&shard)?;
+        let group = self.groups.entry(cause).or_default();
+        group.to.insert(leader);
+        group.shards += 1;
+        if self.open.values().any(|other| *other == cause) {
+            return None;
+        }
+        let group = self.groups.remove(&cause)?;
+        let (from, reason, since) = cause;
+        let failover = Failover {
+            from,
+            to: group.to.into_iter().collect(),
+            reason,
+            duration_ms: now.since(since),
+            shards: group.shards,
+        };
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(failover.clone());
+        Some(failover)
+    }
+
+    /// The newest completed ones, oldest first.
+    pub(crate) fn recent(&self) -> impl DoubleEndedIterator<Item = &Failover> {
+        self.recent.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_lost_together_are_one_failover_as_long_as_its_slowest() {
+        let mut failovers = Failovers::default();
+        let reason = Reason::Lost(Loss::Refused);
+        for shard in 0..2 {
+            failovers.begin(ShardId(shard), BrokerId(0), reason, Time(100));
+        }
+        failovers.begin(ShardId(0), BrokerId(1), Reason::Resigned, Time(110));
+        assert_eq!(failovers.serving(ShardId(1), BrokerId(1), Time(120)), None);
+        let done = failovers.serving(ShardId(0), BrokerId(2), Time(150));
+        assert_eq!(
+            done.unwrap().to_string(),
+            "2 shards moved from broker 0 to 1,2 in 50 ms: connection refused"
+        );
+        assert_eq!(failovers.serving(ShardId(0), BrokerId(2), Time(160)), None);
+        assert_eq!(failovers.recent().count(), 1);
+    }
+}

@@ -1,0 +1,270 @@
+//! The state of the plan, and what each input changes in it. What to do next is in `decide`,
+//! what a finished write means is in `written`.
+
+mod decide;
+mod written;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use holdfast_protocol::{BrokerId, Epoch, Position, ShardId, ShardRecord, Version};
+
+use crate::action::{Action, Event, Intent, Message};
+use crate::broker::{Broker, Loss};
+use crate::failover::Failovers;
+use crate::input::{Input, IsrRequest, Report};
+use crate::inventory;
+use crate::policy::{Policy, Time};
+
+/// Decides who leads which shard. See the crate's documentation.
+pub struct Planner {
+    pub(crate) policy: Policy,
+    pub(crate) brokers: BTreeMap<BrokerId, Broker>,
+    pub(crate) shards: BTreeMap<ShardId, Shard>,
+    pub(crate) failovers: Failovers,
+    /// When the newest input came.
+    pub(crate) now: Time,
+    actions: VecDeque<Action>,
+}
+
+/// What is known of one shard.
+#[derive(Default)]
+pub(crate) struct Shard {
+    /// The newest record read from or written to the store.
+    pub(crate) record: Option<ShardRecord>,
+    /// The leader knows its election and does not lead: it has started anew since.
+    leader_restarted: bool,
+    /// When a leader was written last.
+    elected: Option<Time>,
+    /// The write under way.
+    write: Option<Write>,
+    /// A read was asked for; nothing is decided before it is there.
+    reading: bool,
+    /// The store went back in time.
+    pub(crate) frozen: bool,
+    /// The version that the store has, as read or written last; the base of an adoption.
+    stored: Option<Version>,
+    /// The leader's request, waiting for the write under way. One, for a leader has one pending.
+    request: Option<IsrRequest>,
+    /// The furthest commit position that anyone told.
+    pub(crate) committed_seen: Position,
+}
+
+/// A write under way.
+struct Write {
+    expected: Option<Version>,
+    record: ShardRecord,
+    intent: Intent,
+    /// The request that it grants.
+    request: Option<IsrRequest>,
+}
+
+impl Planner {
+    /// A planner of `policy` that starts from the records in the store. Of the brokers nothing
+    /// is known at first: their silence counts from `now`.
+    #[must_use]
+    pub fn new(policy: Policy, records: Vec<ShardRecord>, now: Time) -> Self {
+        let brokers = (0..policy.brokers).map(|id| (BrokerId(id), Broker::new(now)));
+        let shards = (0..policy.shards).map(|id| (ShardId(id), Shard::default()));
+        let mut planner = Self {
+            brokers: brokers.collect(),
+            shards: shards.collect(),
+            policy,
+            failovers: Failovers::default(),
+            now,
+            actions: VecDeque::new(),
+        };
+        for record in records {
+            let shard = planner.shards.entry(record.shard).or_default();
+            shard.stored = Some(record.version);
+            shard.record = Some(record);
+        }
+        planner
+    }
+
+    /// Takes what happened and decides what follows from it.
+    pub fn handle(&mut self, input: Input, now: Time) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Connected { broker, boot } => self.handle_connected(broker, boot, now),
+            Input::Heard { broker } => self.with_broker(broker, |broker| broker.hear(now)),
+            Input::Broken { broker } => self.with_broker(broker, Broker::disconnect),
+            Input::Refused { broker } => self.bury(broker, Loss::Refused),
+            Input::Reports {
+                broker,
+                reports,
+                complete,
+            } => self.handle_reports(broker, reports, complete, now),
+            Input::IsrRequest(request) => self.handle_isr_request(request),
+            Input::Resign {
+                broker,
+                shard,
+                epoch,
+                reason,
+            } => self.handle_resign(broker, shard, epoch, reason),
+            Input::Written { shard, outcome } => self.handle_written(shard, outcome, now),
+            Input::Read { shard, record } => self.handle_read(shard, record, now),
+            Input::PrepareStop { broker } => {
+                self.with_broker(broker, |broker| broker.stopping = true);
+            }
+            Input::Tick => {}
+        }
+        self.bury_silent(now);
+        self.decide(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// How many shards `broker` leads by their records.
+    #[must_use]
+    pub fn leads(&self, broker: BrokerId) -> usize {
+        let records = self.shards.values().filter_map(|s| s.record.as_ref());
+        records
+            .filter(|record| record.leader.is_some_and(|leader| leader.broker == broker))
+            .count()
+    }
+
+    /// The records as far as they are known.
+    pub fn records(&self) -> impl Iterator<Item = &ShardRecord> {
+        self.shards.values().filter_map(|s| s.record.as_ref())
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.act(Action::Tell(event));
+    }
+
+    fn with_broker(&mut self, broker: BrokerId, change: impl FnOnce(&mut Broker)) {
+        if let Some(broker) = self.brokers.get_mut(&broker) {
+            change(broker);
+        }
+    }
+
+    fn handle_connected(&mut self, broker: BrokerId, boot: u64, now: Time) {
+        let Some(known) = self.brokers.get_mut(&broker) else {
+            return;
+        };
+        known.connect(boot, now);
+        let records: Vec<ShardRecord> = self
+            .shards
+            .iter()
+            .map(|(id, s)| self.to_send(*id, s))
+            .collect();
+        self.act(Action::Send {
+            broker,
+            message: Message::Records(records),
+        });
+    }
+
+    /// The record of a shard, or where its replicas go while it has none.
+    fn to_send(&self, id: ShardId, shard: &Shard) -> ShardRecord {
+        shard
+            .record
+            .clone()
+            .unwrap_or_else(|| crate::bootstrap::assignment(&self.policy, id))
+    }
+
+    fn handle_reports(&mut self, id: BrokerId, reports: Vec<Report>, complete: bool, now: Time) {
+        let known: Vec<ShardId> = reports.iter().map(|report| report.shard).collect();
+        let Some(broker) = self.brokers.get_mut(&id) else {
+            return;
+        };
+        let ours = |report: &Report| self.shards.contains_key(&report.shard);
+        let reports = reports.into_iter().filter(ours).collect();
+        if broker.report(reports, complete, now) {
+            self.tell(Event::BrokerBack { broker: id });
+        }
+        for shard in known {
+            self.review(id, shard, now);
+        }
+    }
+
+    /// What the newest report of `broker` on `shard` changes.
+    fn review(&mut self, id: BrokerId, shard_id: ShardId, now: Time) {
+        let (Some(broker), Some(shard)) = (self.brokers.get(&id), self.shards.get_mut(&shard_id))
+        else {
+            return;
+        };
+        let Some(report) = broker.reports.get(&shard_id) else {
+            return;
+        };
+        shard.committed_seen = shard.committed_seen.max(report.committed);
+        if inventory::is_ahead(report, shard.record.as_ref()) {
+            self.doubt(shard_id);
+            return;
+        }
+        let Some((epoch, leader)) = shard.record.as_ref().map(|r| (r.epoch, r.leader)) else {
+            return;
+        };
+        if leader.is_none_or(|l| l.broker != id || l.incarnation != report.incarnation) {
+            return;
+        }
+        // It knows of its election, so it leads, or it is another process than was elected.
+        shard.leader_restarted = report.epoch >= epoch && report.leads_epoch != epoch;
+        let serves = report.leading && report.leads_epoch == epoch;
+        if serves && let Some(done) = self.failovers.serving(shard_id, id, now) {
+            self.tell(Event::FailoverCompleted(done));
+        }
+    }
+
+    /// Reads the store before anything more is decided about `shard`.
+    fn doubt(&mut self, id: ShardId) {
+        let Some(shard) = self.shards.get_mut(&id) else {
+            return;
+        };
+        if !shard.reading && !shard.frozen {
+            shard.reading = true;
+            self.act(Action::Read { shard: id });
+        }
+    }
+
+    fn handle_isr_request(&mut self, request: IsrRequest) {
+        let Some(shard) = self.shards.get_mut(&request.shard) else {
+            return;
+        };
+        if let Some(older) = shard.request.replace(request) {
+            self.answer(&older, false);
+        }
+    }
+
+    fn handle_resign(&mut self, id: BrokerId, shard: ShardId, epoch: Epoch, reason: String) {
+        let leads = self.shards.get(&shard).and_then(|s| s.record.as_ref());
+        let leads = leads.is_some_and(|record| {
+            record.epoch == epoch && record.leader.is_some_and(|leader| leader.broker == id)
+        });
+        if let Some(broker) = self.brokers.get_mut(&id).filter(|_| leads) {
+            broker.resigned.insert(shard, self.now);
+            self.tell(Event::Resigned {
+                shard,
+                broker: id,
+                reason,
+            });
+        }
+    }
+
+    fn bury(&mut self, id: BrokerId, loss: Loss) {
+        let news = self.brokers.get_mut(&id).is_some_and(|b| b.bury(loss));
+        if news {
+            self.tell(Event::BrokerLost { broker: id, loss });
+        }
+    }
+
+    fn bury_silent(&mut self, now: Time) {
+        let timeout_ms = self.policy.detection_timeout_ms;
+        let silent: Vec<BrokerId> = self
+            .brokers
+            .iter()
+            .filter(|(_, broker)| broker.is_silent(now, timeout_ms))
+            .map(|(id, _)| *id)
+            .collect();
+        for broker in silent {
+            self.bury(broker, Loss::Silent);
+            self.act(Action::Redial { broker });
+        }
+    }
+}
