@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps,
 };
 use kube::CustomResourceExt;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{Queue, ReplicationPolicy, Shard, Topic};
 
@@ -82,15 +82,16 @@ fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// The schema of the kind's only version, as JSON.
-pub(crate) fn schema(crd: &CustomResourceDefinition) -> Value {
-    crd.spec
+/// The schema of a kind, as its definition has it.
+pub(crate) fn schema<K: CustomResourceExt>() -> JSONSchemaProps {
+    finish(K::crd())
+        .spec
         .versions
-        .first()
-        .and_then(|version| version.schema.as_ref())
-        .and_then(|schema| schema.open_api_v3_schema.as_ref())
-        .and_then(|schema| serde_json::to_value(schema).ok())
-        .unwrap_or_else(|| Value::Object(Map::new()))
+        .into_iter()
+        .next()
+        .and_then(|version| version.schema)
+        .and_then(|schema| schema.open_api_v3_schema)
+        .unwrap_or_default()
 }
 
 fn tidy(schema: &mut JSONSchemaProps, in_status: bool) {

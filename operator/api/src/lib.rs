@@ -21,6 +21,7 @@
 pub mod bytes;
 pub mod crd;
 pub mod destination;
+pub mod load;
 pub mod policy;
 pub mod queue;
 pub mod shard;

@@ -50,14 +50,12 @@ pub const NAME_LENGTH_MAX: usize = 40;
     )
 )]
 #[x_kube(
-    validation = (
-        "self.replicas <= self.brokers",
-        "spec.replicas must not be more than spec.brokers, because each replica is on a broker of its own: lower spec.replicas or raise spec.brokers"
-    ),
-    validation = (
-        "self.minInSyncReplicas <= self.replicas",
-        "spec.minInSyncReplicas must not be more than spec.replicas, or nothing could ever be acknowledged: lower spec.minInSyncReplicas or raise spec.replicas"
-    )
+    validation = Rule::new("self.replicas <= self.brokers")
+            .message("spec.replicas must not be more than spec.brokers, because each replica is on a broker of its own: lower spec.replicas or raise spec.brokers")
+            .field_path(".replicas"),
+    validation = Rule::new("self.minInSyncReplicas <= self.replicas")
+            .message("spec.minInSyncReplicas must not be more than spec.replicas, or nothing could ever be acknowledged: lower spec.minInSyncReplicas or raise spec.replicas")
+            .field_path(".minInSyncReplicas")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationPolicySpec {

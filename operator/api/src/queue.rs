@@ -31,24 +31,20 @@ use crate::{ByteSize, DeletionPolicy, Destination, Duration};
     printcolumn(name = "Consumers", type_ = "integer", json_path = ".status.consumers", description = "Consumers connected"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether clients can use it"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = (
-        "!has(self.spec.deadLetter) || !has(self.spec.deadLetter.queue) || self.spec.deadLetter.queue != (has(self.spec.name) ? self.spec.name : self.metadata.name)",
-        "spec.deadLetter.queue must not be the queue itself, or its messages would go round for ever: name another queue, or a topic"
-    )
+    validation = Rule::new("!has(self.spec.deadLetter) || !has(self.spec.deadLetter.queue) || self.spec.deadLetter.queue != (has(self.spec.name) ? self.spec.name : self.metadata.name)")
+            .message("spec.deadLetter.queue must not be the queue itself, or its messages would go round for ever: name another queue, or a topic")
+            .field_path(".spec.deadLetter.queue")
 )]
 #[x_kube(
-    validation = (
-        "has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)",
-        "spec.name can't be changed, because clients know the queue by it: put it back as it was, or make a new Queue"
-    ),
-    validation = (
-        "self.ordering != 'Fifo' || self.priorities == 1",
-        "spec.priorities must be 1 with spec.ordering Fifo, because a message can't overtake in a queue that keeps order: set it to 1, or set spec.ordering to None"
-    ),
-    validation = (
-        "self.overflow != 'DropHead' || has(self.maxLength)",
-        "spec.overflow DropHead does nothing without spec.maxLength: set spec.maxLength, or spec.overflow to Reject"
-    )
+    validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
+            .message("spec.name can't be changed, because clients know the queue by it: put it back as it was, or make a new Queue")
+            .field_path(".name"),
+    validation = Rule::new("self.ordering != 'Fifo' || self.priorities == 1")
+            .message("spec.priorities must be 1 with spec.ordering Fifo, because a message can't overtake in a queue that keeps order: set it to 1, or set spec.ordering to None")
+            .field_path(".priorities"),
+    validation = Rule::new("self.overflow != 'DropHead' || has(self.maxLength)")
+            .message("spec.overflow DropHead does nothing without spec.maxLength: set spec.maxLength, or spec.overflow to Reject")
+            .field_path(".overflow")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct QueueSpec {
@@ -229,17 +225,16 @@ pub enum HeadersMatch {
 
 /// How long a message waits before it is delivered again.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[x_kube(validation = (
-    "duration(self.initialDelay) <= duration(self.maxDelay)",
-    "spec.redelivery.maxDelay must not be shorter than spec.redelivery.initialDelay: raise it, or lower spec.redelivery.initialDelay"
-))]
+#[x_kube(validation = Rule::new("self.initialDelay.endsWith('d') || self.maxDelay.endsWith('d') || duration(self.initialDelay) <= duration(self.maxDelay)")
+            .message("spec.redelivery.maxDelay must not be shorter than spec.redelivery.initialDelay: raise it, or lower spec.redelivery.initialDelay")
+            .field_path(".maxDelay"))]
 #[serde(rename_all = "camelCase")]
 pub struct Redelivery {
     /// How long before the second delivery, 0s to 24h; 0s is at once.
     #[serde(default)]
     #[x_kube(validation = (
-        "!self.endsWith('d') && duration(self) <= duration('24h')",
-        "spec.redelivery.initialDelay must be from 0s to 24h, written without d: choose a time in between, such as 1s"
+        "!self.endsWith('d')",
+        "spec.redelivery.initialDelay must be written without days: write hours or less, such as 24h or 1s"
     ))]
     pub initial_delay: Duration,
 

@@ -71,30 +71,24 @@ use crate::policy::FlushMode;
     )
 )]
 #[x_kube(
-    validation = (
-        "self.generation > oldSelf.generation || (self.generation == oldSelf.generation && self.revision >= oldSelf.revision)",
-        "spec.generation and spec.revision must not go back: write with the next revision of the record that was read"
-    ),
-    validation = (
-        "self.epoch >= oldSelf.epoch",
-        "spec.epoch must not go back: write an epoch at least as high as the recorded one"
-    ),
-    validation = (
-        "!has(self.leader) || self.epoch > oldSelf.epoch || (has(oldSelf.leader) && self.leader == oldSelf.leader)",
-        "spec.leader may only change together with spec.epoch, so that an epoch has one leader: raise spec.epoch by one"
-    ),
-    validation = (
-        "!has(self.leader) || self.isr.exists(member, member.broker == self.leader.broker && member.incarnation == self.leader.incarnation)",
-        "spec.leader must be in spec.isr, with the same incarnation: elect a member, or add it to spec.isr in the same write"
-    ),
-    validation = (
-        "self.isr.all(member, member.broker in self.replicas)",
-        "spec.isr must only name brokers of spec.replicas: remove the others from it"
-    ),
-    validation = (
-        "self.isr.all(member, self.isr.exists_one(other, other.broker == member.broker))",
-        "spec.isr must name a broker only once: remove the stale incarnation"
-    )
+    validation = Rule::new("self.generation > oldSelf.generation || (self.generation == oldSelf.generation && self.revision >= oldSelf.revision)")
+            .message("spec.generation and spec.revision must not go back: write with the next revision of the record that was read")
+            .field_path(".revision"),
+    validation = Rule::new("self.epoch >= oldSelf.epoch")
+            .message("spec.epoch must not go back: write an epoch at least as high as the recorded one")
+            .field_path(".epoch"),
+    validation = Rule::new("!has(self.leader) || self.epoch > oldSelf.epoch || (has(oldSelf.leader) && self.leader == oldSelf.leader)")
+            .message("spec.leader may only change together with spec.epoch, so that an epoch has one leader: raise spec.epoch by one")
+            .field_path(".leader"),
+    validation = Rule::new("!has(self.leader) || self.isr.exists(member, member.broker == self.leader.broker && member.incarnation == self.leader.incarnation)")
+            .message("spec.leader must be in spec.isr, with the same incarnation: elect a member, or add it to spec.isr in the same write")
+            .field_path(".leader"),
+    validation = Rule::new("self.isr.all(member, member.broker in self.replicas)")
+            .message("spec.isr must only name brokers of spec.replicas: remove the others from it")
+            .field_path(".isr"),
+    validation = Rule::new("self.isr.all(member, self.isr.exists_one(other, other.broker == member.broker))")
+            .message("spec.isr must name a broker only once: remove the stale incarnation")
+            .field_path(".isr")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ShardSpec {

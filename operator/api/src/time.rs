@@ -8,7 +8,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A span of time in whole milliseconds.
+/// A span of time in whole milliseconds, at most [`Duration::MAX`]; more is taken as that.
 ///
 /// Either so many days (`7d`), or hours, minutes, seconds and milliseconds in that order, any
 /// of which may be left out (`1h30m`, `500ms`). The second form is what Go and CEL read too.
@@ -43,22 +43,29 @@ const DAY_DIGITS_MAX: usize = 5;
 pub struct ParseError(String);
 
 impl Duration {
+    /// The longest, 999,999 hours (114 years): what six digits of hours can say.
+    pub const MAX: Self = Self(999_999 * HOUR_MS);
+
     /// So many milliseconds.
     #[must_use]
     pub const fn from_millis(milliseconds: u64) -> Self {
-        Self(milliseconds)
+        if milliseconds < Self::MAX.0 {
+            Self(milliseconds)
+        } else {
+            Self::MAX
+        }
     }
 
     /// So many seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
-        Self(seconds * SECOND_MS)
+        Self::from_millis(seconds.saturating_mul(SECOND_MS))
     }
 
     /// So many days.
     #[must_use]
     pub const fn from_days(days: u64) -> Self {
-        Self(days * DAY_MS)
+        Self::from_millis(days.saturating_mul(DAY_MS))
     }
 
     /// The whole of it in milliseconds.
@@ -105,7 +112,7 @@ impl FromStr for Duration {
         if !rest.is_empty() || text.is_empty() {
             return Err(error());
         }
-        Ok(Self(total))
+        Ok(Self::from_millis(total))
     }
 }
 
@@ -278,7 +285,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read_back(milliseconds in 0..8_000_000_000_000_u64) {
+        fn what_is_written_is_read_back(milliseconds in 0..=2 * Duration::MAX.as_millis()) {
             let duration = Duration::from_millis(milliseconds);
             prop_assert_eq!(duration.to_string().parse::<Duration>().unwrap(), duration);
         }

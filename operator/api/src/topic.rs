@@ -37,14 +37,12 @@ pub const NAME_LENGTH_MAX: usize = 249;
     )
 )]
 #[x_kube(
-    validation = (
-        "has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)",
-        "spec.name can't be changed, because clients know the topic by it: put it back as it was, or make a new Topic"
-    ),
-    validation = (
-        "!has(self.alternate) || !has(self.alternate.topic) || !has(self.name) || self.alternate.topic != self.name",
-        "spec.alternate.topic must not be the topic itself: name another topic, or a queue"
-    )
+    validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
+            .message("spec.name can't be changed, because clients know the topic by it: put it back as it was, or make a new Topic")
+            .field_path(".name"),
+    validation = Rule::new("!has(self.alternate) || !has(self.alternate.topic) || !has(self.name) || self.alternate.topic != self.name")
+            .message("spec.alternate.topic must not be the topic itself: name another topic, or a queue")
+            .field_path(".alternate.topic")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TopicSpec {

@@ -17,10 +17,9 @@ pub struct Listeners {
 
 /// Where Kafka clients connect.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(validation = (
-    "!has(self.external) || self.external.port != self.internal.port",
-    "spec.listeners.kafka.external.port must not be spec.listeners.kafka.internal.port, because one pod listens on both: change one of them"
-))]
+#[x_kube(validation = Rule::new("!has(self.external) || self.external.port != self.internal.port")
+            .message("spec.listeners.kafka.external.port must not be spec.listeners.kafka.internal.port, because one pod listens on both: change one of them")
+            .field_path(".external.port"))]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaListeners {
     /// For clients in the same cluster, which reach brokers by the DNS names of their pods; with
@@ -59,18 +58,15 @@ impl Default for InternalListener {
 /// For clients outside of the cluster.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(
-    validation = (
-        "self.type != 'ClusterIP' || has(self.advertisedHost)",
-        "spec.listeners.kafka.external.advertisedHost must be given with type ClusterIP, because only you know how clients get there: set it, such as kafka-{broker}.example.com"
-    ),
-    validation = (
-        "self.type == 'NodePort' || !has(self.advertisedHost) || self.advertisedHost.contains('{broker}') || has(self.advertisedPort)",
-        "spec.listeners.kafka.external.advertisedHost must contain {broker}, or every broker would be found at the same address: put {broker} in it, or give each broker a port of its own with advertisedPort"
-    ),
-    validation = (
-        "!has(self.nodePort) || self.type == 'NodePort'",
-        "spec.listeners.kafka.external.nodePort is for type NodePort only: remove it, or set type to NodePort"
-    )
+    validation = Rule::new("self.type != 'ClusterIP' || has(self.advertisedHost)")
+            .message("spec.listeners.kafka.external.advertisedHost must be given with type ClusterIP, because only you know how clients get there: set it, such as kafka-{broker}.example.com")
+            .field_path(".advertisedHost"),
+    validation = Rule::new("self.type == 'NodePort' || !has(self.advertisedHost) || self.advertisedHost.contains('{broker}') || has(self.advertisedPort)")
+            .message("spec.listeners.kafka.external.advertisedHost must contain {broker}, or every broker would be found at the same address: put {broker} in it, or give each broker a port of its own with advertisedPort")
+            .field_path(".advertisedHost"),
+    validation = Rule::new("!has(self.nodePort) || self.type == 'NodePort'")
+            .message("spec.listeners.kafka.external.nodePort is for type NodePort only: remove it, or set type to NodePort")
+            .field_path(".nodePort")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalListener {
