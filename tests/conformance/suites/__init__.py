@@ -1,0 +1,1 @@
+"""One module a suite, each with `install()` and `run(bootstrap, target, only)`, and the report."""
