@@ -2,7 +2,7 @@
 //!
 //! Every refusal says whether the message is definitely not stored or its fate is unknown.
 
-use holdfast_protocol::{Epoch, Offset};
+use holdfast_protocol::{Offset, group};
 
 /// An append that was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,11 +139,7 @@ pub enum GroupError {
     /// It does, but has not confirmed its epoch yet: try again.
     #[error("the coordinator is loading")]
     Loading,
-    /// Too few replicas are in sync, or the disk failed: the change is not kept.
-    #[error("the change could not be kept: {0}")]
-    NotKept(String),
-    /// Leadership ended before the change was committed; its fate is unknown. The epoch is the
-    /// one that ended.
-    #[error("leadership ended in epoch {0} before the change was committed")]
-    LeadershipLost(Epoch),
+    /// The coordinator refuses.
+    #[error(transparent)]
+    Group(#[from] group::Error),
 }
