@@ -244,6 +244,12 @@ impl Replica {
         }
     }
 
+    /// Whether it stopped for good, until a person looks.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        matches!(self.role, Role::Halted)
+    }
+
     /// Whether it is still being built from a checkpoint.
     #[must_use]
     pub fn is_bootstrapping(&self) -> bool {

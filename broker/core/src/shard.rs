@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::entry::{Draft, Kind};
 use holdfast_protocol::{
-    BrokerId, Epoch, Header, Offset, Position, ShardRecord, StreamId, Version, command,
+    BrokerId, Epoch, Header, Incarnation, Offset, Position, ShardRecord, StreamId, Version,
+    command,
 };
 use prost::Message;
 
@@ -311,8 +312,15 @@ impl Shard {
         self.replica.handle_cleaned(position);
     }
 
-    /// The log was set aside; it begins anew at `start`, filling in the given checkpoint.
-    pub fn handle_bootstrap(&mut self, start: Position, state: State, history: History, now: u64) {
+    /// The log was set aside; it begins anew at `start` under another incarnation, filling in the
+    /// given checkpoint.
+    pub fn handle_bootstrap(
+        &mut self,
+        incarnation: Incarnation,
+        start: Position,
+        (state, history): (State, History),
+        now_ms: u64,
+    ) {
         self.pending.clear();
         self.pending_bytes = 0;
         let streams: Vec<StreamId> = self.state.streams().map(|(id, _)| *id).collect();
@@ -325,7 +333,7 @@ impl Shard {
             .handle_bootstrap(start, state.position(), history);
         self.state = state;
         self.next = self.replica.end();
-        self.settle(now);
+        self.settle(now_ms);
     }
 
     fn start_epoch(&mut self, now_ms: u64) {

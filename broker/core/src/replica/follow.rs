@@ -1,7 +1,7 @@
 //! The follower half of a replica: fetching, and cutting where logs part.
 
 use bytes::Bytes;
-use holdfast_protocol::{BrokerId, Epoch, Header, Position, entry};
+use holdfast_protocol::{BrokerId, Epoch, Header, Incarnation, Position, entry};
 
 use super::message::{Answer, Fault, Fetch, FetchKey, Outcome, Output};
 use super::{History, Replica, Role};
@@ -158,9 +158,17 @@ impl Replica {
         self.outputs.push_back(Output::Halt(fault));
     }
 
-    /// The log was set aside and begins anew at `start`, with the history of a checkpoint that
-    /// stands for everything below `position`. Entries from `start` on are fetched with gaps.
-    pub fn handle_bootstrap(&mut self, start: Position, position: Position, history: History) {
+    /// The log was set aside and begins anew at `start` under another incarnation, with the
+    /// history of a checkpoint that stands for everything below `position`. Entries from `start`
+    /// on are fetched with gaps.
+    pub fn handle_bootstrap(
+        &mut self,
+        incarnation: Incarnation,
+        start: Position,
+        position: Position,
+        history: History,
+    ) {
+        self.me.incarnation = incarnation;
         self.end = start.min(position);
         self.durable = self.end;
         self.history = history;
