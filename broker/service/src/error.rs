@@ -99,8 +99,8 @@ pub enum ReadError {
 /// A change to the catalog that was not made, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// This broker does not lead shard 0.
-    #[error("this broker does not lead the catalog")]
+    /// No leader of shard 0 is known, or it could not be reached.
+    #[error("the catalog has no leader at present")]
     NotLeader,
     /// Fewer replicas are in sync than the policy demands.
     #[error("fewer replicas are in sync than minInSyncReplicas demands")]
@@ -130,7 +130,7 @@ pub enum CatalogError {
     LeadershipLost,
 }
 
-/// A group request that no coordinator answered.
+/// A group request that no coordinator answered, or that it refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
     /// This broker does not coordinate the group.

@@ -97,10 +97,13 @@ pub trait Service: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Offset, AppendError>> + Send;
 
     /// Declares a topic, or declares it anew with more partitions or another configuration
-    /// (found by its id). Answers once committed. Only where this broker leads shard 0.
+    /// (found by its id). Answers once committed, and, where that takes but a moment, seen in
+    /// this broker's own catalog. Any broker may be asked: one that does not lead shard 0
+    /// forwards to the leader, and gives [`CatalogError::NotLeader`] only where it finds none.
     fn declare_topic(&self, topic: Topic) -> impl Future<Output = Result<(), CatalogError>> + Send;
 
-    /// Deletes a topic and all its messages, for ever. Answers once committed.
+    /// Deletes a topic and all its messages, for ever. Answers as [`Self::declare_topic`] does,
+    /// and may be asked of any broker likewise.
     fn delete_topic(&self, id: TopicId) -> impl Future<Output = Result<(), CatalogError>> + Send;
 
     /// A new id for a producer, never given before by any broker of the policy.
