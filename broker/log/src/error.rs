@@ -74,6 +74,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// An entry was written by a newer release.
+    #[error("{} at byte {at}: {source}", path.display())]
+    UnknownEntry {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, bytes.
+        at: u64,
+        /// The version and kind found.
+        source: entry::Error,
+    },
     /// What was to be appended is no entry.
     #[error("refused to append: {0}")]
     Entry(#[from] entry::Error),
@@ -121,37 +131,21 @@ pub enum Error {
         /// Who holds it, as far as it said.
         pid: Option<u32>,
     },
-    /// A reader was overtaken by truncation or cleaning again and again.
-    #[error("the log in {} changed under the reader; ask again", path.display())]
-    Overtaken {
-        /// The directory of the log.
-        path: PathBuf,
-    },
 }
 
 impl Error {
     /// Whether the process must stop: what the disk holds is no longer known.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Self::FsyncFailed { .. } | Self::WriteFailed { .. } | Self::Failed { .. }
-        )
+        matches!(self, Self::FsyncFailed { .. } | Self::WriteFailed { .. } | Self::Failed { .. })
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { action, path: path.to_owned(), source }
     }
 
     pub(crate) fn fsync(path: &Path, source: io::Error) -> Self {
-        Self::FsyncFailed {
-            path: path.to_owned(),
-            source,
-        }
+        Self::FsyncFailed { path: path.to_owned(), source }
     }
 
     /// Tells a full disk from a failing one.

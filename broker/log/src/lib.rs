@@ -8,13 +8,24 @@
 //! What it leaves to others: who may append or truncate (`holdfast-core`), and what a checkpoint
 //! or a record holds (opaque bytes here).
 
+mod aside;
+mod checkpoint;
+mod codec;
 mod config;
+mod disk;
 mod error;
 mod flush;
+mod index;
 mod meta;
 mod reader;
+mod recover;
 mod recovered;
+mod scan;
+mod segment;
 mod shard;
+mod shared;
+mod summary;
+mod tail;
 pub mod volume;
 
 pub use config::Config;
@@ -23,5 +34,5 @@ pub use flush::{FlushJob, Flushed};
 pub use meta::Meta;
 pub use reader::{Entries, Headers, LogReader};
 pub use recovered::{Damage, Recovered};
-pub use shard::{CheckpointJob, Checkpointed, Cleaned, ShardLog};
+pub use shard::{APPEND_BYTES_MAX, CheckpointJob, Checkpointed, Cleaned, ShardLog};
 pub use volume::{Boot, Volume};

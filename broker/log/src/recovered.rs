@@ -36,11 +36,7 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            position,
-            reason,
-        } = self;
+        let Self { path, position, reason } = self;
         write!(f, "{} at position {position}: {reason}", path.display())
     }
 }

@@ -1,0 +1,262 @@
+//! Segment files: their names, their first bytes, and growing them ahead of what is written.
+//!
+//! A segment file begins with [`HEAD`] bytes that say whose it is (magic 8, version 4,
+//! generation 4, revision 4, reserved 4, base position 8, reserved 28, CRC32C 4); entries follow
+//! one another from there. The active segment is preallocated: the bytes behind its last entry
+//! are zero, and an entry of length zero marks the unwritten rest.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use holdfast_protocol::Position;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::Error;
+use crate::codec::{Fields, Put};
+use crate::disk;
+use crate::summary::Summary;
+
+/// Bytes before the first entry.
+pub(crate) const HEAD: u64 = 64;
+/// Longest segment, whatever the configuration says: places in it are 32 bits wide.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Extension of segment files.
+const SEGMENT: &str = "log";
+/// Extension of index files.
+const INDEX: &str = "index";
+const MAGIC: [u8; 8] = *b"HFSEGMNT";
+const VERSION: u32 = 1;
+
+/// Which segment file this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The log that it is of: grows with every reset.
+    pub(crate) generation: u32,
+    /// Grows with every rewrite by cleaning.
+    pub(crate) revision: u32,
+    /// The lowest position that it may hold.
+    pub(crate) base: Position,
+}
+
+impl Identity {
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        out.put_u32(self.generation);
+        out.put_u32(self.revision);
+        out.put_u64(self.base.0);
+    }
+
+    pub(crate) fn take(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            generation: fields.u32()?,
+            revision: fields.u32()?,
+            base: Position(fields.u64()?),
+        })
+    }
+
+    /// The first bytes of the segment file.
+    pub(crate) fn head(self) -> Vec<u8> {
+        let mut head = MAGIC.to_vec();
+        head.put_u32(VERSION);
+        head.put_u32(self.generation);
+        head.put_u32(self.revision);
+        head.put_u32(0);
+        head.put_u64(self.base.0);
+        head.resize(HEAD as usize - 4, 0);
+        let crc = crc32c::crc32c(&head);
+        head.put_u32(crc);
+        head
+    }
+
+    /// Reads the first bytes of a segment file; `None` where they are not such.
+    pub(crate) fn read(file: &File, path: &Path) -> Result<Option<Self>, Error> {
+        let mut head = [0; HEAD as usize];
+        if disk::read_at(file, path, &mut head, 0)? < head.len() {
+            return Ok(None);
+        }
+        let (body, crc) = head.split_at(head.len() - 4);
+        if crc32c::crc32c(body).to_le_bytes() != crc || body[..8] != MAGIC {
+            return Ok(None);
+        }
+        let mut fields = Fields(&body[8..]);
+        let version = fields.u32().unwrap_or(0);
+        if version != VERSION {
+            return Err(Error::Version { path: path.to_owned(), version, known: VERSION });
+        }
+        let read = || {
+            let generation = fields.u32()?;
+            let revision = fields.u32()?;
+            fields.u32()?;
+            let base = Position(fields.u64()?);
+            Some(Self { generation, revision, base })
+        };
+        Ok({ read }())
+    }
+}
+
+/// The file of the segment that begins at `base`.
+pub(crate) fn path(dir: &Path, base: Position) -> PathBuf {
+    dir.join(format!("{:020}.{SEGMENT}", base.0))
+}
+
+/// The index file of the segment that begins at `base`.
+pub(crate) fn index_path(dir: &Path, base: Position) -> PathBuf {
+    dir.join(format!("{:020}.{INDEX}", base.0))
+}
+
+/// The base position in the name of a segment file.
+pub(crate) fn base_of(name: &str) -> Option<Position> {
+    number_of(name, SEGMENT)
+}
+
+/// The base position in the name of an index file.
+pub(crate) fn index_base_of(name: &str) -> Option<Position> {
+    number_of(name, INDEX)
+}
+
+fn number_of(name: &str, extension: &str) -> Option<Position> {
+    let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(Position)
+}
+
+/// A sealed segment, as it is known in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) identity: Identity,
+    pub(crate) path: PathBuf,
+    pub(crate) index_path: PathBuf,
+    pub(crate) summary: Summary,
+}
+
+/// The file of the active segment and how far it is written and allocated.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) identity: Identity,
+    pub(crate) path: PathBuf,
+    pub(crate) file: std::sync::Arc<File>,
+    /// Bytes written, the head included.
+    pub(crate) used: u64,
+    /// Length of the file; zero from `used` on.
+    pub(crate) allocated: u64,
+    /// Its name may not be durable yet.
+    pub(crate) new: bool,
+}
+
+impl Writer {
+    /// Makes an empty segment file. What there is under the name is dead and is overwritten.
+    pub(crate) fn create(dir: &Path, identity: Identity, preallocate: u64) -> Result<Self, Error> {
+        let path = path(dir, identity.base);
+        disk::remove(&path)?;
+        let file = disk::create(&path)?;
+        let mut writer = Self {
+            identity,
+            path,
+            file: std::sync::Arc::new(file),
+            used: 0,
+            allocated: 0,
+            new: true,
+        };
+        let written = writer.write(&identity.head(), preallocate);
+        if written.is_err() {
+            disk::remove(&writer.path)?;
+        }
+        written.map(|()| writer)
+    }
+
+    /// Writes `bytes` behind what is written. On an error nothing of them is left behind.
+    pub(crate) fn write(&mut self, bytes: &[u8], preallocate: u64) -> Result<(), Error> {
+        let end = self.used + bytes.len() as u64;
+        let written =
+            self.allocate(end, preallocate).and_then(|()| self.file.write_all_at(bytes, self.used));
+        match written {
+            Ok(()) => {
+                self.used = end;
+                self.allocated = self.allocated.max(end);
+                Ok(())
+            }
+            Err(error) => {
+                self.cut()?;
+                Err(Error::write(&self.path, error))
+            }
+        }
+    }
+
+    /// Drops every byte behind what is written, so that none is ever taken for an entry.
+    pub(crate) fn cut(&mut self) -> Result<(), Error> {
+        self.file
+            .set_len(self.used)
+            .map_err(|source| Error::WriteFailed { path: self.path.clone(), source })?;
+        self.allocated = self.used;
+        Ok(())
+    }
+
+    /// Sees to it that the file has room up to `end`, and some ahead where the disk has it.
+    fn allocate(&mut self, end: u64, preallocate: u64) -> io::Result<()> {
+        if end <= self.allocated || preallocate == 0 {
+            return Ok(());
+        }
+        let ahead = end.div_ceil(preallocate) * preallocate;
+        let grown = self
+            .extend(ahead)
+            // Too little room to go ahead may be enough for what is at hand.
+            .or_else(|error| match error {
+                Errno::NOSPC | Errno::FBIG | Errno::DQUOT => self.extend(end),
+                other => Err(other),
+            });
+        match grown {
+            Ok(()) => Ok(()),
+            // A filesystem that can't: writing will tell whether there is room.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn extend(&mut self, to: u64) -> Result<(), Errno> {
+        let length = to - self.allocated;
+        loop {
+            let flags = FallocateFlags::empty();
+            match rustix::fs::fallocate(&self.file, flags, self.allocated, length) {
+                Err(Errno::INTR) => {}
+                other => {
+                    other?;
+                    self.allocated = to;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_the_base() {
+        let dir = Path::new("dir");
+        assert_eq!(path(dir, Position(7)), Path::new("dir/00000000000000000007.log"));
+        assert_eq!(base_of("00000000000000000007.log"), Some(Position(7)));
+        assert_eq!(index_base_of("00000000000000000007.index"), Some(Position(7)));
+        for name in ["7.log", "0000000000000000000x.log", "meta", "é.log"] {
+            assert_eq!(base_of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity { generation: 1, revision: 0, base: Position(0) };
+        let mut writer = Writer::create(dir.path(), identity, 4096).unwrap();
+        assert_eq!(writer.file.metadata().unwrap().len(), 4096);
+        assert_eq!(Identity::read(&writer.file, &writer.path).unwrap(), Some(identity));
+        writer.write(&[7; 100], 4096).unwrap();
+        writer.file = std::sync::Arc::new(disk::open(&writer.path, false).unwrap());
+        assert!(writer.write(&[8; 10], 4096).is_err());
+        assert_eq!(writer.used, HEAD + 100);
+    }
+}

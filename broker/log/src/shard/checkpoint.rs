@@ -1,0 +1,109 @@
+//! Writing the durable checkpoint, here or on another thread.
+
+use std::sync::Arc;
+
+use holdfast_protocol::Position;
+
+use super::ShardLog;
+use crate::shared::Shared;
+use crate::{Error, FlushJob, Flushed, checkpoint};
+
+impl ShardLog {
+    /// Makes the log durable up to `position` and `bytes` its durable checkpoint. Blocks for
+    /// several flushes; [`ShardLog::checkpoint_job`] does it elsewhere.
+    ///
+    /// # Errors
+    /// Any IO error; the old checkpoint stands then.
+    pub fn write_checkpoint(&mut self, position: Position, bytes: &[u8]) -> Result<(), Error> {
+        let result = self
+            .checkpoint_job(position, bytes.to_vec())?
+            .run()
+            .and_then(|done| self.checkpointed(done));
+        if result.is_err() {
+            self.checkpoint_pending = None;
+        }
+        result
+    }
+
+    /// As [`ShardLog::write_checkpoint`], for another thread; hand the result to
+    /// [`ShardLog::checkpointed`]. One at a time; until then the log can't be cut below `position`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where `position` is below the present checkpoint or beyond the end.
+    pub fn checkpoint_job(
+        &mut self,
+        position: Position,
+        bytes: Vec<u8>,
+    ) -> Result<CheckpointJob, Error> {
+        self.shared.check()?;
+        let low = self.start.max(self.state.checkpoint.unwrap_or_default());
+        if position < low || position > self.end {
+            return Err(Error::OutOfRange {
+                action: "be checkpointed",
+                position,
+                low,
+                high: self.end,
+            });
+        }
+        self.checkpoint_pending = Some(position);
+        Ok(CheckpointJob {
+            shared: Arc::clone(&self.shared),
+            flush: (self.state.durable < position).then(|| self.flush_job()).flatten(),
+            generation: self.state.generation,
+            position,
+            bytes,
+        })
+    }
+
+    /// Takes the result of a [`CheckpointJob`] and notes it in the meta file (two flushes). One
+    /// that a reset has overtaken counts for nothing.
+    ///
+    /// # Errors
+    /// Any IO error.
+    pub fn checkpointed(&mut self, done: Checkpointed) -> Result<(), Error> {
+        if done.generation != self.state.generation {
+            return Ok(());
+        }
+        self.checkpoint_pending = None;
+        if let Some(flushed) = done.flushed {
+            self.flushed(flushed);
+        }
+        self.state.checkpoint = Some(done.position);
+        self.save(&self.meta, &self.state)
+    }
+}
+
+/// A checkpoint to be written by another thread.
+#[derive(Debug)]
+pub struct CheckpointJob {
+    shared: Arc<Shared>,
+    flush: Option<FlushJob>,
+    generation: u32,
+    position: Position,
+    bytes: Vec<u8>,
+}
+
+impl CheckpointJob {
+    /// Makes the log durable up to the checkpoint's position, then replaces the checkpoint file.
+    ///
+    /// # Errors
+    /// [`Error::FsyncFailed`] and [`Error::WriteFailed`] are fatal; others leave the old
+    /// checkpoint, and another job may be made.
+    pub fn run(self) -> Result<Checkpointed, Error> {
+        let flushed = self.flush.map(FlushJob::run).transpose()?;
+        self.shared.check()?;
+        let path = self.shared.dir.join("checkpoint");
+        let written = checkpoint::write(&path, self.generation, self.position, &self.bytes);
+        self.shared.watch(written)?;
+        Ok(Checkpointed { flushed, generation: self.generation, position: self.position })
+    }
+}
+
+/// A [`CheckpointJob`] that succeeded.
+#[derive(Debug)]
+#[must_use = "hand it to ShardLog::checkpointed"]
+pub struct Checkpointed {
+    flushed: Option<Flushed>,
+    generation: u32,
+    position: Position,
+}
