@@ -155,22 +155,18 @@ fn list(brokers: &[BrokerId]) -> String {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LeaderElected {
-                shard,
-                leader,
-                epoch,
-            } => write!(f, "shard {shard}: broker {leader} leads epoch {epoch}"),
+            Self::LeaderElected { shard, leader, epoch } => {
+                write!(f, "shard {shard}: broker {leader} leads epoch {epoch}")
+            }
             Self::Leaderless { shard, was } => {
                 write!(f, "shard {shard}: no replica can lead after broker {was}")
             }
             Self::BrokerLost { broker, loss } => write!(f, "broker {broker} is lost: {loss}"),
             Self::BrokerBack { broker } => write!(f, "broker {broker} is there"),
             Self::FailoverCompleted(failover) => failover.fmt(f),
-            Self::Resigned {
-                shard,
-                broker,
-                reason,
-            } => write!(f, "shard {shard}: broker {broker} resigns: {reason}"),
+            Self::Resigned { shard, broker, reason } => {
+                write!(f, "shard {shard}: broker {broker} resigns: {reason}")
+            }
             Self::IsrShrunk { shard, gone, isr } => write!(
                 f,
                 "shard {shard}: broker {} out of sync, in sync: {}",
@@ -183,13 +179,7 @@ impl fmt::Display for Event {
                 list(joined),
                 list(isr)
             ),
-            Self::PossibleLoss {
-                shard,
-                leader,
-                epoch,
-                from,
-                to,
-            } => write!(
+            Self::PossibleLoss { shard, leader, epoch, from, to } => write!(
                 f,
                 "shard {shard}: possible loss: broker {} was elected uncleanly in epoch {epoch} \
                  with a log that ends at {from}, while {to} had been seen",

@@ -46,16 +46,8 @@ mod tests {
             (three, "0 live a 2/9; 1 live a 3/9", false),
             (three, "0 live b 3/9; 1 live a 3/9", false),
             (three, "0 live a 3/9 stopping; 1 live a 3/9", false),
-            (
-                "v7 e3 leader 1a isr 1a 2a min 2",
-                "0 live a 3/9; 1 live a 3/9",
-                false,
-            ),
-            (
-                "v7 e3 leader 0a isr 0a 1a min 2",
-                "0 live a 3/9; 1 live a 3/9",
-                false,
-            ),
+            ("v7 e3 leader 1a isr 1a 2a min 2", "0 live a 3/9; 1 live a 3/9", false),
+            ("v7 e3 leader 0a isr 0a 1a min 2", "0 live a 3/9; 1 live a 3/9", false),
         ] {
             let (record, mut reports) = (record(of), holders(brokers));
             reports.leading(record.leader.unwrap().broker, record.epoch);

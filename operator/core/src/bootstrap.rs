@@ -39,16 +39,9 @@ pub(crate) fn initial<'a>(
     let member = |broker: &BrokerId| {
         let report = report(*broker)?;
         let empty = report.failure.is_none() && report.end.0 == 0 && report.epoch.0 == 0;
-        empty.then_some(Member {
-            broker: *broker,
-            incarnation: report.incarnation,
-        })
+        empty.then_some(Member { broker: *broker, incarnation: report.incarnation })
     };
-    let isr: Vec<Member> = assignment
-        .replicas
-        .iter()
-        .map(member)
-        .collect::<Option<_>>()?;
+    let isr: Vec<Member> = assignment.replicas.iter().map(member).collect::<Option<_>>()?;
     Some(ShardRecord {
         version: assignment.version.next(),
         epoch: assignment.epoch.next(),

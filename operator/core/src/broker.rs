@@ -95,11 +95,7 @@ impl Broker {
 
     /// For how long it has been live, ms.
     pub(crate) fn live_for_ms(&self, now: Time) -> u64 {
-        if self.is_live() {
-            now.since(self.live_since)
-        } else {
-            0
-        }
+        if self.is_live() { now.since(self.live_since) } else { 0 }
     }
 
     /// Whether it said lately that it can't lead `shard`.

@@ -107,12 +107,23 @@ impl Failovers {
     /// `shard` has lost its leader `from`. Counts from the first loss, where it is lost again
     /// before anyone serves.
     pub(crate) fn begin(&mut self, shard: ShardId, from: BrokerId, reason: Reason, now: Time) {
-        self.open.entry(shard).or_insert((from, reason, now));
+        let cause = (from, reason, now);
+        let open = self.open.entry(shard).or_insert(cause);
+        // A loss in the middle of a planned move is no longer a planned move.
+        if open.1.is_planned() && !reason.is_planned() {
+            *open = cause;
+        }
     }
 
     /// Whether `shard` waits for a leader to serve.
     pub(crate) fn is_open(&self, shard: ShardId) -> bool {
         self.open.contains_key(&shard)
+    }
+
+    /// Whether `shard` was taken from `broker` and waits for another leader to serve.
+    pub(crate) fn is_moved_from(&self, shard: ShardId, broker: BrokerId) -> bool {
+        let cause = self.open.get(&shard);
+        cause.is_some_and(|(from, reason, _)| *from == broker && reason.is_planned())
     }
 
     /// How many planned moves are under way.

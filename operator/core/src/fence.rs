@@ -23,10 +23,7 @@ pub(crate) fn fence(
         .filter(|(standing, _)| standing.is_lost())
         .collect();
     lost.sort();
-    let spare = record
-        .isr
-        .len()
-        .saturating_sub(record.min_in_sync_replicas as usize);
+    let spare = record.isr.len().saturating_sub(record.min_in_sync_replicas as usize);
     lost.truncate(spare);
     let stays = |member: &&Member| lost.iter().all(|(_, gone)| *gone != member.broker);
     record.isr.iter().filter(stays).copied().collect()
@@ -58,45 +55,21 @@ mod tests {
         let three = "v7 e3 leader 0a isr 0a 1a 2a min 2";
         for (of, brokers, expected) in [
             (three, "0 live a; 1 live a; 2 live a", "nothing"),
-            (
-                three,
-                "0 live a; 1 live a; 2 dead a",
-                "v8 e3 leader 0a isr 0a 1a min 2",
-            ),
-            (
-                three,
-                "0 live a; 1 dead a; 2 dead a",
-                "v8 e3 leader 0a isr 0a 2a min 2",
-            ),
+            (three, "0 live a; 1 live a; 2 dead a", "v8 e3 leader 0a isr 0a 1a min 2"),
+            (three, "0 live a; 1 dead a; 2 dead a", "v8 e3 leader 0a isr 0a 2a min 2"),
             // Who can't come back goes first.
-            (
-                three,
-                "0 live a; 1 dead a; 2 live b",
-                "v8 e3 leader 0a isr 0a 1a min 2",
-            ),
-            (
-                three,
-                "0 live a; 1 dead a; 2 live a failed",
-                "v8 e3 leader 0a isr 0a 1a min 2",
-            ),
+            (three, "0 live a; 1 dead a; 2 live b", "v8 e3 leader 0a isr 0a 1a min 2"),
+            (three, "0 live a; 1 dead a; 2 live a failed", "v8 e3 leader 0a isr 0a 1a min 2"),
             (three, "0 live a; 1 live a; 2 unsure a", "nothing"),
             // At the minimum nobody goes.
-            (
-                "v7 e3 leader 0a isr 0a 1a min 2",
-                "0 live a; 1 dead a; 2 live a",
-                "nothing",
-            ),
+            ("v7 e3 leader 0a isr 0a 1a min 2", "0 live a; 1 dead a; 2 live a", "nothing"),
             (
                 "v7 e3 leader 0a isr 0a 1a min 1",
                 "0 live a; 1 dead a",
                 "v8 e3 leader 0a isr 0a min 1",
             ),
             // Without a leader there is nothing to keep going.
-            (
-                "v7 e3 leader none isr 0a 1a 2a min 2",
-                "0 live a; 1 live a; 2 dead a",
-                "nothing",
-            ),
+            ("v7 e3 leader none isr 0a 1a 2a min 2", "0 live a; 1 live a; 2 dead a", "nothing"),
         ] {
             assert_eq!(fenced(of, brokers), expected, "{of} | {brokers}");
         }

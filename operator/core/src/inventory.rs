@@ -30,10 +30,7 @@ pub(crate) fn adopted<'a>(
     let mut revision = 0;
     let mut newest: Option<&ShardRecord> = None;
     let age = |record: &ShardRecord| {
-        let Version {
-            generation,
-            revision,
-        } = record.version;
+        let Version { generation, revision } = record.version;
         (generation, record.epoch, revision)
     };
     for record in known {
@@ -45,10 +42,7 @@ pub(crate) fn adopted<'a>(
     }
     let newest = newest?;
     Some(ShardRecord {
-        version: Version {
-            generation: generation + 1,
-            revision: revision + 1,
-        },
+        version: Version { generation: generation + 1, revision: revision + 1 },
         // Someone led an epoch that no known record names: its leader is nobody now.
         leader: newest.leader.filter(|_| newest.epoch >= epoch_seen),
         epoch: newest.epoch.max(epoch_seen),

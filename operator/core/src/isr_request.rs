@@ -62,11 +62,7 @@ pub(crate) fn judge(
             return Err(Refusal::CannotJoin);
         }
     }
-    Ok(ShardRecord {
-        version: record.version.next(),
-        isr: request.isr.clone(),
-        ..record.clone()
-    })
+    Ok(ShardRecord { version: record.version.next(), isr: request.isr.clone(), ..record.clone() })
 }
 
 /// A member joins unless it is known that it can't: its broker is gone or about to be, its disk
@@ -95,10 +91,7 @@ mod tests {
         IsrRequest {
             broker: BrokerId(words[1].parse().unwrap()),
             shard: ShardId(0),
-            expected: Version {
-                generation: 0,
-                revision: words[2][1..].parse().unwrap(),
-            },
+            expected: Version { generation: 0, revision: words[2][1..].parse().unwrap() },
             epoch: Epoch(words[3][1..].parse().unwrap()),
             isr: words[5..].iter().map(|word| member(word)).collect(),
         }
@@ -110,25 +103,10 @@ mod tests {
         let three = "v7 e3 leader 0a isr 0a 1a 2a min 2";
         let two = "v7 e3 leader 0a isr 0a 1a min 2";
         for (of, brokers, asked, expected) in [
-            (
-                three,
-                all,
-                "from 0 v7 e3 isr 0a 1a",
-                "v8 e3 leader 0a isr 0a 1a min 2",
-            ),
-            (
-                two,
-                all,
-                "from 0 v7 e3 isr 0a 1a 2a",
-                "v8 e3 leader 0a isr 0a 1a 2a min 2",
-            ),
+            (three, all, "from 0 v7 e3 isr 0a 1a", "v8 e3 leader 0a isr 0a 1a min 2"),
+            (two, all, "from 0 v7 e3 isr 0a 1a 2a", "v8 e3 leader 0a isr 0a 1a 2a min 2"),
             // A swap at the minimum.
-            (
-                two,
-                all,
-                "from 0 v7 e3 isr 0a 2a",
-                "v8 e3 leader 0a isr 0a 2a min 2",
-            ),
+            (two, all, "from 0 v7 e3 isr 0a 2a", "v8 e3 leader 0a isr 0a 2a min 2"),
             (three, all, "from 0 v6 e3 isr 0a 1a", "OldVersion"),
             (three, all, "from 0 v7 e2 isr 0a 1a", "NotLeader"),
             (three, all, "from 1 v7 e3 isr 0a 1a", "NotLeader"),
@@ -137,36 +115,16 @@ mod tests {
             (three, all, "from 0 v7 e3 isr 0a", "BelowMinimum"),
             (three, all, "from 0 v7 e3 isr 0a 1a 1a", "Twice"),
             (two, all, "from 0 v7 e3 isr 0a 1a 5a", "NotReplica"),
-            (
-                two,
-                "0 live a; 1 live a; 2 live b",
-                "from 0 v7 e3 isr 0a 1a 2a",
-                "CannotJoin",
-            ),
-            (
-                two,
-                "0 live a; 1 live a; 2 dead a",
-                "from 0 v7 e3 isr 0a 1a 2a",
-                "CannotJoin",
-            ),
-            (
-                two,
-                "0 live a; 1 live a; 2 live a failed",
-                "from 0 v7 e3 isr 0a 1a 2a",
-                "CannotJoin",
-            ),
+            (two, "0 live a; 1 live a; 2 live b", "from 0 v7 e3 isr 0a 1a 2a", "CannotJoin"),
+            (two, "0 live a; 1 live a; 2 dead a", "from 0 v7 e3 isr 0a 1a 2a", "CannotJoin"),
+            (two, "0 live a; 1 live a; 2 live a failed", "from 0 v7 e3 isr 0a 1a 2a", "CannotJoin"),
             (
                 two,
                 "0 live a; 1 live a; 2 live a stopping",
                 "from 0 v7 e3 isr 0a 1a 2a",
                 "CannotJoin",
             ),
-            (
-                two,
-                "0 live a; 1 live a; 2 unsure b",
-                "from 0 v7 e3 isr 0a 1a 2a",
-                "CannotJoin",
-            ),
+            (two, "0 live a; 1 live a; 2 unsure b", "from 0 v7 e3 isr 0a 1a 2a", "CannotJoin"),
             // Not yet heard of is no reason to refuse.
             (
                 two,

@@ -89,18 +89,13 @@ impl Planner {
             Input::Heard { broker } => self.with_broker(broker, |broker| broker.hear(now)),
             Input::Broken { broker } => self.with_broker(broker, Broker::disconnect),
             Input::Refused { broker } => self.bury(broker, Loss::Refused),
-            Input::Reports {
-                broker,
-                reports,
-                complete,
-            } => self.handle_reports(broker, reports, complete, now),
+            Input::Reports { broker, reports, complete } => {
+                self.handle_reports(broker, reports, complete, now)
+            }
             Input::IsrRequest(request) => self.handle_isr_request(request),
-            Input::Resign {
-                broker,
-                shard,
-                epoch,
-                reason,
-            } => self.handle_resign(broker, shard, epoch, reason),
+            Input::Resign { broker, shard, epoch, reason } => {
+                self.handle_resign(broker, shard, epoch, reason)
+            }
             Input::Written { shard, outcome } => self.handle_written(shard, outcome, now),
             Input::Read { shard, record } => self.handle_read(shard, record, now),
             Input::PrepareStop { broker } => {
@@ -121,9 +116,18 @@ impl Planner {
     #[must_use]
     pub fn leads(&self, broker: BrokerId) -> usize {
         let records = self.shards.values().filter_map(|s| s.record.as_ref());
-        records
-            .filter(|record| record.leader.is_some_and(|leader| leader.broker == broker))
-            .count()
+        records.filter(|record| record.leader.is_some_and(|leader| leader.broker == broker)).count()
+    }
+
+    /// Whether `broker` may be stopped as far as leadership goes: it leads nothing, and those
+    /// who took over serve; or what it still leads, nobody else could lead.
+    #[must_use]
+    pub fn is_vacated(&self, broker: BrokerId) -> bool {
+        self.shards.iter().all(|(id, shard)| {
+            let settled = shard.write.is_none() && !self.failovers.is_moved_from(*id, broker);
+            let record = shard.record.as_ref();
+            settled && record.is_none_or(|record| !self.could_move(record, broker))
+        })
     }
 
     /// The records as far as they are known.
@@ -150,23 +154,14 @@ impl Planner {
             return;
         };
         known.connect(boot, now);
-        let records: Vec<ShardRecord> = self
-            .shards
-            .iter()
-            .map(|(id, s)| self.to_send(*id, s))
-            .collect();
-        self.act(Action::Send {
-            broker,
-            message: Message::Records(records),
-        });
+        let records: Vec<ShardRecord> =
+            self.shards.iter().map(|(id, s)| self.to_send(*id, s)).collect();
+        self.act(Action::Send { broker, message: Message::Records(records) });
     }
 
     /// The record of a shard, or where its replicas go while it has none.
     fn to_send(&self, id: ShardId, shard: &Shard) -> ShardRecord {
-        shard
-            .record
-            .clone()
-            .unwrap_or_else(|| crate::bootstrap::assignment(&self.policy, id))
+        shard.record.clone().unwrap_or_else(|| crate::bootstrap::assignment(&self.policy, id))
     }
 
     fn handle_reports(&mut self, id: BrokerId, reports: Vec<Report>, complete: bool, now: Time) {
@@ -239,11 +234,7 @@ impl Planner {
         });
         if let Some(broker) = self.brokers.get_mut(&id).filter(|_| leads) {
             broker.resigned.insert(shard, self.now);
-            self.tell(Event::Resigned {
-                shard,
-                broker: id,
-                reason,
-            });
+            self.tell(Event::Resigned { shard, broker: id, reason });
         }
     }
 

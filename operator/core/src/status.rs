@@ -95,10 +95,7 @@ impl Planner {
             .map(|record| {
                 let holders = self.holders(record, &none);
                 let able = |member: &&Member| standing(**member, &holders) == Standing::Able;
-                (
-                    record.shard,
-                    record.isr.iter().filter(able).copied().collect(),
-                )
+                (record.shard, record.isr.iter().filter(able).copied().collect())
             })
             .collect();
         let shards: Vec<ShardStatus> = self
@@ -106,11 +103,7 @@ impl Planner {
             .iter()
             .map(|(id, shard)| self.shard_status(*id, shard, working.get(id).map_or(0, Vec::len)))
             .collect();
-        let brokers = self
-            .brokers
-            .keys()
-            .map(|id| self.broker_status(*id, &working))
-            .collect();
+        let brokers = self.brokers.keys().map(|id| self.broker_status(*id, &working)).collect();
         let below = |wanted: fn(&ShardRecord) -> usize| {
             let short = |s: &&ShardStatus| s.record.as_ref().is_none_or(|r| s.working < wanted(r));
             shards.iter().filter(short).count()

@@ -92,13 +92,7 @@ impl Holders {
     }
 
     pub(crate) fn view(&self) -> Vec<Holder<'_>> {
-        self.0
-            .iter()
-            .map(|(report, holder)| Holder {
-                report: Some(report),
-                ..*holder
-            })
-            .collect()
+        self.0.iter().map(|(report, holder)| Holder { report: Some(report), ..*holder }).collect()
     }
 }
 

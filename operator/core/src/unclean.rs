@@ -20,10 +20,7 @@ pub(crate) fn elected(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<Sh
         }
         let holder = find(member.broker, holders)?;
         if let Some(report) = holder.report.filter(|report| report.failure.is_none()) {
-            let leader = Member {
-                broker: member.broker,
-                incarnation: report.incarnation,
-            };
+            let leader = Member { broker: member.broker, incarnation: report.incarnation };
             best = best.max(Some((report.last_epoch, report.end, leader)));
         }
     }
@@ -54,10 +51,7 @@ pub(crate) fn loss(
         .map_or(Position(0), |report| report.end);
     let told = holders.iter().filter_map(|holder| holder.report);
     let furthest = told.map(|report| report.committed).max();
-    (
-        end,
-        furthest.max(Some(committed_seen)).unwrap_or(end).max(end),
-    )
+    (end, furthest.max(Some(committed_seen)).unwrap_or(end).max(end))
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ type Leads = BTreeMap<BrokerId, usize>;
 impl Planner {
     pub(super) fn decide(&mut self, now: Time) {
         let mut leads = self.count_leads();
-        let ids: Vec<ShardId> = self.shards.keys().copied().collect();
+        let mut ids: Vec<ShardId> = self.shards.keys().copied().collect();
+        // Shards without a leader come before those that only wait for a follower to be fenced.
+        ids.sort_by_key(|id| self.has_live_leader(*id));
         for id in &ids {
             let before = self.next_leader(*id);
             self.decide_shard(*id, &leads, now);
@@ -47,6 +49,12 @@ impl Planner {
         for id in &ids {
             self.balance(*id, &leads, now);
         }
+    }
+
+    fn has_live_leader(&self, id: ShardId) -> bool {
+        let leader = self.next_leader(id);
+        let broker = leader.and_then(|leader| self.brokers.get(&leader));
+        broker.is_some_and(super::Broker::is_live)
     }
 
     fn count_leads(&self) -> Leads {
@@ -80,9 +88,8 @@ impl Planner {
             self.begin(id);
             return;
         };
-        let just_elected = shard
-            .elected
-            .is_some_and(|elected| now.since(elected) < REELECT_AFTER_MS);
+        let just_elected =
+            shard.elected.is_some_and(|elected| now.since(elected) < REELECT_AFTER_MS);
         let restarted = shard.leader_restarted && !just_elected;
         let request = shard.request.take();
         let decided = self.decide_leader(&record, restarted, leads, now);
@@ -129,8 +136,7 @@ impl Planner {
         };
         let decided = self.elect(record, reason, &holders);
         if let Some(leader) = record.leader {
-            self.failovers
-                .begin(record.shard, leader.broker, reason, now);
+            self.failovers.begin(record.shard, leader.broker, reason, now);
         }
         decided
     }
@@ -178,8 +184,7 @@ impl Planner {
             return;
         };
         if let (Intent::Elect(reason), Some(leader)) = (&intent, record.leader) {
-            self.failovers
-                .begin(record.shard, leader.broker, *reason, now);
+            self.failovers.begin(record.shard, leader.broker, *reason, now);
         }
         self.write(Some(record.version), next, intent, None);
     }
@@ -212,24 +217,15 @@ impl Planner {
         let Some((leader, wanted)) = record.leader.zip(balance::wanted(&record, &holders)) else {
             return;
         };
-        let there_ms = self
-            .brokers
-            .get(&wanted.broker)
-            .map_or(0, |broker| broker.live_for_ms(now));
+        let there_ms = self.brokers.get(&wanted.broker).map_or(0, |broker| broker.live_for_ms(now));
         if there_ms < balance::MOVE_AFTER_MS
             || self.failovers.planned_open() >= balance::MOVES_AT_ONCE
         {
             return;
         }
         let next = election::elected(&record, wanted, &holders);
-        self.failovers
-            .begin(id, leader.broker, Reason::Balance, now);
-        self.write(
-            Some(record.version),
-            next,
-            Intent::Elect(Reason::Balance),
-            None,
-        );
+        self.failovers.begin(id, leader.broker, Reason::Balance, now);
+        self.write(Some(record.version), next, Intent::Elect(Reason::Balance), None);
     }
 
     /// Writes the first record, once every broker is there and every replica exists.
@@ -281,13 +277,14 @@ impl Planner {
             return;
         };
         assert!(shard.write.is_none(), "one write of a shard at a time");
-        shard.write = Some(Write {
-            expected,
-            record: record.clone(),
-            intent,
-            request,
-        });
+        shard.write = Some(Write { expected, record: record.clone(), intent, request });
         self.act(Action::Write { expected, record });
+    }
+
+    /// Whether `broker` leads `record` and someone else could.
+    pub(super) fn could_move(&self, record: &ShardRecord, broker: BrokerId) -> bool {
+        let leads = record.leader.is_some_and(|leader| leader.broker == broker);
+        leads && away_from_stopping(record, &self.holders(record, &Leads::new())).is_some()
     }
 
     /// The brokers that `record` names, as its holders.

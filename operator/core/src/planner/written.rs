@@ -37,10 +37,7 @@ impl Planner {
         let version = stored.as_ref().map(|record| record.version);
         if version == write.expected {
             // The write may still arrive, so only writing again settles it.
-            let action = Action::Write {
-                expected: write.expected,
-                record: write.record.clone(),
-            };
+            let action = Action::Write { expected: write.expected, record: write.record.clone() };
             self.act(action);
         } else {
             self.resolve(id, stored, now);
@@ -86,10 +83,7 @@ impl Planner {
             && !shard.frozen
         {
             shard.frozen = true;
-            self.tell(Event::Frozen {
-                shard: id,
-                stored: version,
-            });
+            self.tell(Event::Frozen { shard: id, stored: version });
         }
     }
 
@@ -140,20 +134,14 @@ impl Planner {
             }
             Intent::Vacate => {
                 if let Some(was) = before.as_ref().and_then(|before| before.leader) {
-                    self.tell(Event::Leaderless {
-                        shard,
-                        was: was.broker,
-                    });
+                    self.tell(Event::Leaderless { shard, was: was.broker });
                 }
             }
             Intent::Adopt => {
                 if let Some(shard) = self.shards.get_mut(&shard) {
                     shard.frozen = false;
                 }
-                self.tell(Event::Adopted {
-                    shard,
-                    version: record.version,
-                });
+                self.tell(Event::Adopted { shard, version: record.version });
             }
             Intent::Fence | Intent::Isr | Intent::Settings => {}
         }
@@ -189,10 +177,7 @@ impl Planner {
         let order: Vec<BrokerId> = leader.into_iter().chain(others.copied()).collect();
         for broker in order {
             if self.brokers.get(&broker).is_some_and(|b| b.is_connected()) {
-                self.act(Action::Send {
-                    broker,
-                    message: Message::Records(vec![record.clone()]),
-                });
+                self.act(Action::Send { broker, message: Message::Records(vec![record.clone()]) });
             }
         }
     }
@@ -206,9 +191,6 @@ impl Planner {
             accepted,
             record: record.and_then(|s: &Shard| s.record.clone()),
         };
-        self.act(Action::Send {
-            broker: request.broker,
-            message,
-        });
+        self.act(Action::Send { broker: request.broker, message });
     }
 }

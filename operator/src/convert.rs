@@ -1,0 +1,83 @@
+//! What brokers say, as the core takes it.
+
+use holdfast_operator_core::{Input, IsrRequest, Message, Report};
+use holdfast_protocol::control::{self, from_broker, to_broker};
+use holdfast_protocol::wire::{self, Error};
+use holdfast_protocol::{BrokerId, Epoch, Position, ShardId};
+
+/// The longest reason or failure that is taken from a broker, characters.
+const TEXT_MAX: usize = 500;
+
+fn text(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
+}
+
+fn report(wire: control::ReplicaReport) -> Result<Report, Error> {
+    Ok(Report {
+        shard: ShardId(wire.shard),
+        incarnation: wire::incarnation(&wire.incarnation)?,
+        version: wire.version.unwrap_or_default().into(),
+        epoch: Epoch(wire.epoch),
+        leading: wire.leading,
+        leads_epoch: Epoch(wire.leads_epoch),
+        end: Position(wire.end),
+        last_epoch: Epoch(wire.last_epoch),
+        committed: Position(wire.committed),
+        held: Position(wire.held),
+        failure: wire.failed.then(|| text(&wire.failure)),
+        record: wire.record.map(TryInto::try_into).transpose()?,
+    })
+}
+
+/// What `message` of `broker` is to the planner.
+///
+/// # Errors
+/// Where the message lacks something, or comes out of turn.
+pub(crate) fn input(broker: BrokerId, message: control::FromBroker) -> Result<Input, Error> {
+    use from_broker::Message as From;
+    Ok(match message.message.ok_or(Error::Missing("message"))? {
+        From::Hello(hello) => Input::Connected { broker, boot: hello.boot_counter },
+        From::Reports(reports) => Input::Reports {
+            broker,
+            complete: reports.complete,
+            reports: reports.replicas.into_iter().map(report).collect::<Result<_, _>>()?,
+        },
+        From::IsrRequest(request) => Input::IsrRequest(IsrRequest {
+            broker,
+            shard: ShardId(request.shard),
+            epoch: Epoch(request.epoch),
+            expected: request.expected.ok_or(Error::Missing("expected"))?.into(),
+            isr: request.isr.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        }),
+        From::Resign(resign) => Input::Resign {
+            broker,
+            shard: ShardId(resign.shard),
+            epoch: Epoch(resign.epoch),
+            reason: text(&resign.reason),
+        },
+        From::Heartbeat(_) => Input::Heard { broker },
+    })
+}
+
+/// `message` as it is sent.
+pub(crate) fn message(message: &Message) -> control::ToBroker {
+    let message = match message {
+        Message::Records(records) => to_broker::Message::Records(control::Records {
+            records: records.iter().map(Into::into).collect(),
+        }),
+        Message::IsrAnswer { shard, expected, accepted, record } => {
+            to_broker::Message::IsrAnswer(control::IsrAnswer {
+                shard: shard.0,
+                expected: Some((*expected).into()),
+                accepted: *accepted,
+                record: record.as_ref().map(Into::into),
+            })
+        }
+    };
+    to(message)
+}
+
+/// Wraps a message.
+pub(crate) fn to(message: to_broker::Message) -> control::ToBroker {
+    control::ToBroker { message: Some(message) }
+}

@@ -1,0 +1,384 @@
+//! The operator's one task: events in, the planner's actions out, in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_operator_core::{Action, Event, Input, Planner, Status, Time, WriteOutcome};
+use holdfast_protocol::{BrokerId, ShardId, ShardRecord, Version, command, control};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+use crate::convert::message;
+use crate::observer::{Observer, Told, compose};
+use crate::session::{self, Session};
+use crate::settings::Settings;
+use crate::snapshot::{Declared, Snapshot};
+use crate::store::{self, RecordStore, Swap};
+use crate::topics::Declarer;
+
+/// Events of sessions that wait for the operator's task; a session that has more to say waits.
+const EVENTS_MAX: usize = 1024;
+/// Events that are handled before the status is told again.
+const BATCH_MAX: usize = 256;
+/// Events for people that a slow listener may be behind.
+const TOLD_MAX: usize = 1024;
+/// Time between two looks at the clock.
+const TICK_MAX: Duration = Duration::from_millis(100);
+const TICK_MIN: Duration = Duration::from_millis(10);
+/// Pause after the store failed.
+const STORE_RETRY: Duration = Duration::from_millis(200);
+
+/// A running operator. It stops when it is dropped.
+pub struct Operator {
+    commands: mpsc::Sender<Command>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    events: broadcast::Sender<Event>,
+    executor: JoinHandle<()>,
+    /// Everything but the planning task; ends when this is dropped.
+    tasks: JoinSet<()>,
+}
+
+/// What the operator's owner asks for.
+enum Command {
+    PrepareStop { broker: BrokerId, done: oneshot::Sender<()> },
+}
+
+/// The operator was stopped before it was done.
+#[derive(Debug, thiserror::Error)]
+#[error("the operator has stopped")]
+pub struct StopBroker;
+
+impl Operator {
+    /// Reads the store, and begins: sessions with all brokers, elections, and the declaration
+    /// of `topics`.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    pub async fn start<S: RecordStore>(
+        settings: Settings,
+        store: S,
+        topics: Vec<command::Topic>,
+    ) -> Result<Self, store::Error> {
+        let records = store.list().await?;
+        info!(records = records.len(), "records read");
+        let settings = Arc::new(settings);
+        let planner = Planner::new(settings.policy.clone(), records, Time(0));
+        let (commands, commanded) = mpsc::channel(EVENTS_MAX);
+        let (session_events, heard) = mpsc::channel(EVENTS_MAX);
+        let (status, _) = watch::channel(planner.status());
+        let (events, _) = broadcast::channel(TOLD_MAX);
+        let (calls, results, store_task) = keep_store(store, settings.policy.shards);
+        let pending = |topic| Declared { topic, done: false, problem: None };
+        let (declared, _) = watch::channel(topics.into_iter().map(pending).collect::<Vec<_>>());
+        let (told, _) = watch::channel(Told::default());
+        let (composer, snapshots) = Composer::new(&status, &declared, &told);
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(store_task);
+        for address in settings.brokers.clone() {
+            let session = Session::new(Arc::clone(&settings), address, session_events.clone());
+            tasks.spawn(session.run());
+        }
+        let declarer = Declarer::new(Arc::clone(&settings), status.subscribe(), declared);
+        tasks.spawn(declarer.run());
+        let observer = Observer::new(Arc::clone(&settings), status.subscribe(), told);
+        tasks.spawn(observer.run());
+        tasks.spawn(composer.run());
+        let executor = Executor {
+            planner,
+            started: Instant::now(),
+            outboxes: BTreeMap::new(),
+            stops: Vec::new(),
+            calls,
+            status,
+            events: events.clone(),
+        };
+        let tick = (settings.detection_timeout() / 20).clamp(TICK_MIN, TICK_MAX);
+        let executor = tokio::spawn(executor.run(heard, results, commanded, tick));
+        Ok(Self { executor, commands, snapshots, events, tasks })
+    }
+
+    /// The state of the whole, whenever it changes.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// What happens, from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Moves leaderships off `broker` and returns when it leads nothing that another could lead.
+    ///
+    /// # Errors
+    /// Where the operator stops first.
+    pub async fn prepare_stop(&self, broker: BrokerId) -> Result<(), StopBroker> {
+        let (done, moved) = oneshot::channel();
+        let command = Command::PrepareStop { broker, done };
+        self.commands.send(command).await.map_err(|_| StopBroker)?;
+        moved.await.map_err(|_| StopBroker)
+    }
+
+    /// Decides nothing more, and ends all sessions. A write under way is finished.
+    pub async fn stop(self) {
+        let Self { commands, executor, mut tasks, .. } = self;
+        // The planning task ends with its commands.
+        drop(commands);
+        if let Err(error) = executor.await {
+            warn!("the operator's task ended badly: {error}");
+        }
+        tasks.shutdown().await;
+    }
+}
+
+/// A call of the store.
+enum Call {
+    Swap(Option<Version>, ShardRecord),
+    Read(ShardId),
+}
+
+/// Runs calls of the store one after the other. A shard has one call under way at a time, so
+/// neither queue can fill.
+fn keep_store<S: RecordStore>(
+    store: S,
+    shards: u32,
+) -> (mpsc::Sender<Call>, mpsc::Receiver<Input>, impl Future<Output = ()>) {
+    let bound = shards as usize * 2 + 16;
+    let (calls, mut called) = mpsc::channel(bound);
+    let (results, inputs) = mpsc::channel(bound);
+    let task = async move {
+        while let Some(call) = called.recv().await {
+            let input = match call {
+                Call::Swap(expected, record) => swap(&store, expected, record).await,
+                Call::Read(shard) => read(&store, shard).await,
+            };
+            if results.send(input).await.is_err() {
+                return;
+            }
+        }
+    };
+    (calls, inputs, task)
+}
+
+async fn swap<S: RecordStore>(store: &S, expected: Option<Version>, record: ShardRecord) -> Input {
+    let shard = record.shard;
+    let outcome = match store.compare_and_swap(expected, record).await {
+        Ok(Swap::Done) => WriteOutcome::Done,
+        Ok(Swap::Conflict(current)) => WriteOutcome::Conflict(current),
+        Err(error) => {
+            warn!(%shard, "the record may or may not be written: {error}");
+            sleep(STORE_RETRY).await;
+            WriteOutcome::Unknown
+        }
+    };
+    Input::Written { shard, outcome }
+}
+
+async fn read<S: RecordStore>(store: &S, shard: ShardId) -> Input {
+    loop {
+        match store.read(shard).await {
+            Ok(record) => return Input::Read { shard, record },
+            Err(error) => warn!(%shard, "the record can't be read: {error}"),
+        }
+        sleep(STORE_RETRY).await;
+    }
+}
+
+/// The one task that plans.
+struct Executor {
+    planner: Planner,
+    started: Instant,
+    outboxes: BTreeMap<BrokerId, mpsc::Sender<control::ToBroker>>,
+    /// Who waits for which broker to lead nothing.
+    stops: Vec<(BrokerId, oneshot::Sender<()>)>,
+    calls: mpsc::Sender<Call>,
+    status: watch::Sender<Status>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Executor {
+    async fn run(
+        mut self,
+        mut heard: mpsc::Receiver<session::Event>,
+        mut results: mpsc::Receiver<Input>,
+        mut commanded: mpsc::Receiver<Command>,
+        tick: Duration,
+    ) {
+        let mut ticks = interval(tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            tokio::select! {
+                Some(input) = results.recv() => self.handle(input).await,
+                count = heard.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for event in batch.drain(..) {
+                        self.handle_event(event).await;
+                    }
+                }
+                command = commanded.recv() => match command {
+                    Some(Command::PrepareStop { broker, done }) => {
+                        self.stops.push((broker, done));
+                        self.handle(Input::PrepareStop { broker }).await;
+                    }
+                    None => return,
+                },
+                _ = ticks.tick() => self.handle(Input::Tick).await,
+            }
+            self.publish();
+        }
+    }
+
+    fn now(&self) -> Time {
+        let elapsed = self.started.elapsed().as_millis();
+        Time(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    async fn handle_event(&mut self, event: session::Event) {
+        match event {
+            session::Event::Began { broker, boot, outbox } => {
+                self.outboxes.insert(broker, outbox);
+                self.handle(Input::Connected { broker, boot }).await;
+            }
+            session::Event::Input(input) => {
+                if let Input::Broken { broker } = &input {
+                    self.outboxes.remove(broker);
+                }
+                self.handle(input).await;
+            }
+        }
+    }
+
+    async fn handle(&mut self, input: Input) {
+        self.planner.handle(input, self.now());
+        while let Some(action) = self.planner.poll_action() {
+            self.execute(action).await;
+        }
+    }
+
+    async fn execute(&mut self, action: Action) {
+        let call = match action {
+            Action::Write { expected, record } => Call::Swap(expected, record),
+            Action::Read { shard } => Call::Read(shard),
+            Action::Send { broker, message: text } => {
+                let outbox = self.outboxes.get(&broker);
+                if outbox.is_some_and(|outbox| outbox.try_send(message(&text)).is_err()) {
+                    // It takes nothing: a new session begins with everything.
+                    self.outboxes.remove(&broker);
+                }
+                return;
+            }
+            Action::Redial { broker } => {
+                self.outboxes.remove(&broker);
+                return;
+            }
+            Action::Tell(event) => {
+                tell(&event);
+                // Nobody listening is fine.
+                let _ = self.events.send(event);
+                return;
+            }
+        };
+        if self.calls.send(call).await.is_err() {
+            warn!("the record store is gone: nothing more can be decided");
+        }
+    }
+
+    /// Tells the status where it changed, and whoever waits for a broker to lead nothing.
+    fn publish(&mut self) {
+        let status = self.planner.status();
+        let stops = std::mem::take(&mut self.stops);
+        let (done, waiting) =
+            stops.into_iter().partition(|(broker, _)| self.planner.is_vacated(*broker));
+        self.stops = waiting;
+        for (_, done) in done {
+            // Who asked may have lost patience.
+            let _: Result<(), ()> = done.send(());
+        }
+        self.status.send_if_modified(|told| {
+            let changed = *told != status;
+            *told = status;
+            changed
+        });
+    }
+}
+
+fn tell(event: &Event) {
+    let reason = event.reason();
+    match event {
+        Event::BrokerLost { .. }
+        | Event::Leaderless { .. }
+        | Event::Resigned { .. }
+        | Event::PossibleLoss { .. }
+        | Event::Frozen { .. } => warn!(reason, "{event}"),
+        Event::LeaderElected { .. }
+        | Event::BrokerBack { .. }
+        | Event::FailoverCompleted(_)
+        | Event::IsrShrunk { .. }
+        | Event::IsrExpanded { .. }
+        | Event::Adopted { .. } => info!(reason, "{event}"),
+    }
+}
+
+/// Puts snapshots together whenever a part of them changes.
+struct Composer {
+    status: watch::Receiver<Status>,
+    declared: watch::Receiver<Vec<Declared>>,
+    told: watch::Receiver<Told>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Composer {
+    fn new(
+        status: &watch::Sender<Status>,
+        declared: &watch::Sender<Vec<Declared>>,
+        told: &watch::Sender<Told>,
+    ) -> (Self, watch::Receiver<Arc<Snapshot>>) {
+        let first = compose(&status.borrow(), &declared.borrow(), &told.borrow());
+        let (snapshots, receiver) = watch::channel(Arc::new(first));
+        let composer = Self {
+            status: status.subscribe(),
+            declared: declared.subscribe(),
+            told: told.subscribe(),
+            snapshots,
+        };
+        (composer, receiver)
+    }
+
+    async fn run(mut self) {
+        let mut declaring = true;
+        loop {
+            let changed = tokio::select! {
+                changed = self.status.changed() => changed,
+                changed = self.declared.changed(), if declaring => {
+                    // The declarer ends when all is declared; that is no end of the rest.
+                    declaring = changed.is_ok();
+                    Ok(())
+                }
+                changed = self.told.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let next = compose(
+                &self.status.borrow_and_update(),
+                &self.declared.borrow_and_update(),
+                &self.told.borrow_and_update(),
+            );
+            self.snapshots.send_if_modified(|last| {
+                let changed = **last != next;
+                if changed {
+                    *last = Arc::new(next);
+                }
+                changed
+            });
+        }
+    }
+}
