@@ -25,6 +25,48 @@ impl ShardLog {
         result
     }
 
+    /// The durable checkpoint, read back; `None` where there is none.
+    ///
+    /// # Errors
+    /// Any IO error; [`Error::Damaged`] where the file is not the checkpoint that was written.
+    pub fn checkpoint(&self) -> Result<Option<Vec<u8>>, Error> {
+        let Some(noted) = self.state.checkpoint else { return Ok(None) };
+        let path = self.shared.dir.join("checkpoint");
+        match checkpoint::read(&path)? {
+            checkpoint::Found::Good { generation, position, bytes }
+                if generation == self.state.generation && position >= noted =>
+            {
+                Ok(Some(bytes))
+            }
+            checkpoint::Found::Good { .. }
+            | checkpoint::Found::Bad(_)
+            | checkpoint::Found::Missing => {
+                let reason = "it is not the checkpoint that was written".to_owned();
+                Err(Error::Damaged { path, at: 0, position: noted, reason })
+            }
+        }
+    }
+
+    /// After a [`ShardLog::reset`], puts the checkpoint in place that stands for everything below
+    /// `gaps_until`; the log is filled in behind it. A log that is opened before it is filled
+    /// reports damage, and must be reset again.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where `position` is not the `gaps_until` of the reset; any IO error.
+    pub fn install_checkpoint(&mut self, position: Position, bytes: &[u8]) -> Result<(), Error> {
+        self.shared.check()?;
+        let gaps_until = self.state.clean_point;
+        if position != gaps_until {
+            let (low, high) = (gaps_until, gaps_until);
+            return Err(Error::OutOfRange { action: "be checkpointed", position, low, high });
+        }
+        let path = self.shared.dir.join("checkpoint");
+        let written = checkpoint::write(&path, self.state.generation, position, bytes);
+        self.shared.watch(written)?;
+        self.state.checkpoint = Some(position);
+        self.save(&self.meta, &self.state)
+    }
+
     /// As [`ShardLog::write_checkpoint`], for another thread; hand the result to
     /// [`ShardLog::checkpointed`]. One at a time; until then the log can't be cut below `position`.
     ///

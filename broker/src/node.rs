@@ -1,0 +1,208 @@
+//! What every part of a running broker shares: its shards, its peers, what the operator said.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use holdfast_core::replica::IsrRequest;
+use holdfast_core::state::CatalogState;
+use holdfast_log::{Boot, Volume};
+use holdfast_protocol::topic::Catalog;
+use holdfast_protocol::{BrokerId, ShardId, control};
+use holdfast_service::{ClusterView, ListenerAddress, ShardView};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+
+use crate::Settings;
+use crate::outbox::Outbox;
+use crate::peer::client::Links;
+use crate::shard::{self, Handle};
+
+/// The shared heart of a broker.
+#[derive(Debug)]
+pub(crate) struct Node {
+    settings: Settings,
+    volume: Mutex<Option<Volume>>,
+    boot: Boot,
+    shards: RwLock<BTreeMap<ShardId, Handle>>,
+    cluster: ArcSwap<ClusterView>,
+    told: ArcSwap<control::Cluster>,
+    catalog: ArcSwap<CatalogState>,
+    topics: watch::Sender<Arc<Catalog>>,
+    pub(crate) links: Links,
+    /// Wishes for other in-sync replicas, on their way to the operator.
+    pub(crate) isr_requests: Outbox<IsrRequest>,
+    /// Rings when a shard's report changed in a way that the operator should know at once.
+    pub(crate) reports_changed: Notify,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Node {
+    pub(crate) fn new(settings: Settings, volume: Volume) -> Self {
+        let cluster =
+            ClusterView { cluster_id: settings.cluster.clone(), ..ClusterView::default() };
+        Self {
+            boot: volume.boot(),
+            volume: Mutex::new(Some(volume)),
+            settings,
+            shards: RwLock::default(),
+            cluster: ArcSwap::from_pointee(cluster),
+            told: ArcSwap::default(),
+            catalog: ArcSwap::default(),
+            topics: watch::Sender::default(),
+            links: Links::default(),
+            isr_requests: Outbox::default(),
+            reports_changed: Notify::new(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Runs a task until the broker stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    pub(crate) fn broker(&self) -> BrokerId {
+        self.settings.broker
+    }
+
+    pub(crate) fn boot(&self) -> Boot {
+        self.boot
+    }
+
+    pub(crate) fn cluster_id(&self) -> &str {
+        &self.settings.cluster
+    }
+
+    pub(crate) fn check_cluster(&self, cluster: &str) -> Result<(), Status> {
+        if cluster == self.settings.cluster {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "this broker is of cluster `{}`, not of `{cluster}`",
+            self.settings.cluster
+        )))
+    }
+
+    pub(crate) fn shard(&self, shard: ShardId) -> Option<Handle> {
+        self.shards.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()
+    }
+
+    pub(crate) fn shards(&self) -> Vec<Handle> {
+        self.shards.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Opens the shard, unless it is open.
+    pub(crate) fn open_shard(self: &Arc<Self>, shard: ShardId) -> Result<(), shard::OpenError> {
+        let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        if shards.contains_key(&shard) {
+            return Ok(());
+        }
+        let dir = {
+            let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(volume) = volume.as_ref() else { return Ok(()) };
+            volume.shard_dir(shard)
+        };
+        shards.insert(shard, shard::open(self, shard, &dir)?);
+        Ok(())
+    }
+
+    /// Opens every shard that has data on the volume.
+    pub(crate) fn open_known(self: &Arc<Self>) -> Result<(), shard::OpenError> {
+        let known = {
+            let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner);
+            volume.as_ref().map_or(Ok(Vec::new()), Volume::shards)?
+        };
+        known.into_iter().try_for_each(|shard| self.open_shard(shard))
+    }
+
+    /// Notes that the broker ended in order.
+    pub(crate) fn close_volume(&self) {
+        let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = volume.map(Volume::close_cleanly) {
+            tracing::warn!(%error, "the volume could not be closed in order");
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> Arc<ClusterView> {
+        self.cluster.load_full()
+    }
+
+    pub(crate) fn told(&self) -> Arc<control::Cluster> {
+        self.told.load_full()
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<CatalogState> {
+        self.catalog.load_full()
+    }
+
+    /// The topics, and a bell for when they change.
+    pub(crate) fn topics(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.topics.subscribe()
+    }
+
+    pub(crate) fn publish_catalog(&self, catalog: CatalogState) {
+        let topics = Arc::new(catalog.topics().clone());
+        self.catalog.store(Arc::new(catalog));
+        self.topics.send_replace(topics);
+    }
+
+    /// Where `broker` takes gRPC.
+    pub(crate) fn peer_address(&self, broker: BrokerId) -> Option<String> {
+        let told = self.told.load();
+        let address = told.brokers.iter().find(|address| address.broker == broker.0)?;
+        Some(address.peer.clone())
+    }
+
+    /// Takes what the operator says of the cluster.
+    pub(crate) fn publish_cluster(&self, told: control::Cluster) {
+        let mut view = ClusterView::clone(&self.cluster.load());
+        view.addresses = told.brokers.iter().flat_map(addresses).collect();
+        view.clients_may_declare_topics = told.clients_may_declare_topics;
+        view.client_topic_partitions = told.client_topic_partitions.max(1);
+        view.client_topic_partitions_max = told.client_topic_partitions_max.max(1);
+        view.shards.resize(told.shards as usize, ShardView::default());
+        self.told.store(Arc::new(told));
+        self.cluster.store(Arc::new(view));
+    }
+
+    /// Takes newer records of who leads what.
+    pub(crate) fn publish_shards(&self, records: &[holdfast_protocol::ShardRecord]) {
+        let mut view = ClusterView::clone(&self.cluster.load());
+        for record in records {
+            let at = record.shard.0 as usize;
+            let Some(shard) = view.shards.get_mut(at) else { continue };
+            if record.epoch < shard.epoch {
+                continue;
+            }
+            view.min_in_sync_replicas = record.min_in_sync_replicas;
+            *shard = ShardView {
+                leader: record.leader.map(|leader| leader.broker),
+                epoch: record.epoch,
+                isr: record.isr.iter().map(|member| member.broker).collect(),
+                replicas: record.replicas.clone(),
+            };
+        }
+        self.cluster.store(Arc::new(view));
+    }
+}
+
+fn addresses(wire: &control::BrokerAddress) -> impl Iterator<Item = ListenerAddress> + '_ {
+    wire.kafka.iter().map(|kafka| ListenerAddress {
+        broker: BrokerId(wire.broker),
+        listener: kafka.listener.clone(),
+        host: kafka.host.clone(),
+        port: u16::try_from(kafka.port).unwrap_or(0),
+    })
+}

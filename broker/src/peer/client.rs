@@ -1,0 +1,159 @@
+//! The follower's end: one link to each broker that leads a shard followed here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use holdfast_core::State;
+use holdfast_core::replica::Fetch;
+use holdfast_protocol::peer::peer_client::PeerClient;
+use holdfast_protocol::{BrokerId, Position, ShardId, peer};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info};
+
+use super::{MESSAGE_BYTES_MAX, wire};
+use crate::node::Node;
+use crate::outbox::Outbox;
+use crate::shard::{Event, Image};
+
+/// First and longest pause before a link is dialled again.
+const REDIAL_MIN: Duration = Duration::from_millis(20);
+const REDIAL_MAX: Duration = Duration::from_millis(500);
+/// How long a dial may take.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest checkpoint that is taken, bytes.
+const CHECKPOINT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// A silent link is probed after this, and given up after as long again.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// The links to other brokers.
+#[derive(Debug, Default)]
+pub(crate) struct Links(Mutex<HashMap<BrokerId, Arc<Outbox<Fetch>>>>);
+
+impl Links {
+    /// Sends a fetch to `broker`; the link is made with the first.
+    pub(crate) fn fetch(&self, node: &Arc<Node>, broker: BrokerId, shard: ShardId, fetch: Fetch) {
+        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outbox = links.entry(broker).or_insert_with(|| {
+            let outbox = Arc::new(Outbox::default());
+            let task = keep_link(Arc::clone(node), broker, Arc::clone(&outbox));
+            node.spawn(task);
+            outbox
+        });
+        outbox.put(shard, fetch);
+    }
+}
+
+/// A channel to the gRPC of `broker`, dialled now.
+pub(crate) async fn dial(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(DIAL_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(8 * 1024 * 1024)
+        .initial_connection_window_size(16 * 1024 * 1024)
+        .connect()
+        .await
+}
+
+/// The peer service behind a channel.
+pub(crate) fn client(channel: Channel) -> PeerClient<Channel> {
+    PeerClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Keeps a link up until the broker stops.
+async fn keep_link(node: Arc<Node>, broker: BrokerId, outbox: Arc<Outbox<Fetch>>) {
+    let mut pause = REDIAL_MIN;
+    loop {
+        let linked = link(&node, broker, &outbox).await;
+        match &linked {
+            Ok(()) => debug!(%broker, "link to peer ended"),
+            Err(error) => debug!(%broker, %error, "no link to peer"),
+        }
+        pause = if linked.is_ok() { REDIAL_MIN } else { (pause * 2).min(REDIAL_MAX) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+type LinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One link, from its dial to its end.
+async fn link(
+    node: &Arc<Node>,
+    broker: BrokerId,
+    outbox: &Arc<Outbox<Fetch>>,
+) -> Result<(), LinkError> {
+    let address = node.peer_address(broker).ok_or("the operator told no address yet")?;
+    let mut client = client(dial(&address).await?);
+    let ended = CancellationToken::new();
+    let (tx, rx) = tokio::sync::mpsc::channel(1);
+    let hello = peer::Hello { broker: node.broker().0, cluster: node.cluster_id().to_owned() };
+    tx.send(peer::ToLeader { message: Some(peer::to_leader::Message::Hello(hello)) }).await?;
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(rx);
+    let mut answers = client.replicate(outgoing).await?.into_inner();
+    info!(%broker, %address, "linked to peer");
+    let sender = send_fetches(Arc::clone(outbox), tx, ended.clone());
+    node.spawn(sender);
+    let guard = ended.drop_guard();
+    // Whatever was asked on an earlier link is asked again.
+    for handle in node.shards() {
+        handle.send(Event::Connected(broker)).await;
+    }
+    while let Some(message) = answers.message().await? {
+        let Some(peer::to_follower::Message::Answer(answer)) = message.message else { continue };
+        let (shard, answer) = wire::answer_from_wire(answer)?;
+        if let Some(handle) = node.shard(shard) {
+            handle.send(Event::Answer(broker, answer)).await;
+        }
+    }
+    drop(guard);
+    Ok(())
+}
+
+/// Reads the checkpoint of a shard from its leader.
+pub(crate) async fn read_checkpoint(
+    node: &Arc<Node>,
+    broker: BrokerId,
+    shard: ShardId,
+) -> Result<Image, LinkError> {
+    let address = node.peer_address(broker).ok_or("the operator told no address yet")?;
+    let mut client = client(dial(&address).await?);
+    let cluster = node.cluster_id().to_owned();
+    let request = peer::ReadCheckpointRequest { shard: shard.0, cluster };
+    let mut pieces = client.read_checkpoint(request).await?.into_inner();
+    let (mut bytes, mut log_start) = (BytesMut::new(), Position(0));
+    while let Some(piece) = pieces.message().await? {
+        if bytes.len() + piece.bytes.len() > CHECKPOINT_BYTES_MAX {
+            return Err("the checkpoint is larger than any may be".into());
+        }
+        bytes.extend_from_slice(&piece.bytes);
+        log_start = Position(piece.log_start);
+    }
+    let bytes = bytes.freeze();
+    let (state, history) = State::decode(&bytes)?;
+    Ok(Image { state, history, bytes, log_start })
+}
+
+async fn send_fetches(
+    outbox: Arc<Outbox<Fetch>>,
+    tx: tokio::sync::mpsc::Sender<peer::ToLeader>,
+    ended: CancellationToken,
+) {
+    loop {
+        let taken = tokio::select! {
+            () = ended.cancelled() => return,
+            taken = outbox.take() => taken,
+        };
+        for (shard, fetch) in taken {
+            if tx.send(wire::fetch_to_wire(shard, &fetch)).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The leader's end: fetches in, answers out; and checkpoints for replicas that are built anew.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use holdfast_core::replica::Answer;
+use holdfast_protocol::peer::peer_server::Peer;
+use holdfast_protocol::{BrokerId, ShardId, peer};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{info, warn};
+
+use super::wire;
+use crate::node::Node;
+use crate::outbox::Outbox;
+use crate::shard::Event;
+
+/// Bytes of one piece of a checkpoint.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// Where the answers for one follower broker wait.
+pub(crate) type AnswerBox = Arc<Outbox<Answer>>;
+
+/// The peer service of this broker.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerService(pub(crate) Arc<Node>);
+
+type Answers = Pin<Box<dyn Stream<Item = Result<peer::ToFollower, Status>> + Send>>;
+type Pieces = Pin<Box<dyn Stream<Item = Result<peer::CheckpointPiece, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type ReplicateStream = Answers;
+    type ReadCheckpointStream = Pieces;
+
+    async fn replicate(
+        &self,
+        request: Request<Streaming<peer::ToLeader>>,
+    ) -> Result<Response<Answers>, Status> {
+        let mut fetches = request.into_inner();
+        let Some(peer::ToLeader { message: Some(peer::to_leader::Message::Hello(hello)) }) =
+            fetches.message().await?
+        else {
+            return Err(Status::invalid_argument("the first message must be a hello"));
+        };
+        self.0.check_cluster(&hello.cluster)?;
+        let broker = BrokerId(hello.broker);
+        info!(%broker, "peer follows");
+        let (tx, rx) = mpsc::channel(2);
+        let node = Arc::clone(&self.0);
+        self.0.spawn(async move {
+            let answers: AnswerBox = Arc::default();
+            tokio::select! {
+                ended = take_fetches(&node, broker, &mut fetches, &answers) => match ended {
+                    Ok(()) => info!(%broker, "peer left"),
+                    Err(error) => info!(%broker, error = %error.message(), "peer lost"),
+                },
+                () = send_answers(&answers, &tx) => {}
+            }
+            for handle in node.shards() {
+                handle.send(Event::FollowerGone(broker)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
+    }
+
+    async fn read_checkpoint(
+        &self,
+        request: Request<peer::ReadCheckpointRequest>,
+    ) -> Result<Response<Pieces>, Status> {
+        let request = request.into_inner();
+        self.0.check_cluster(&request.cluster)?;
+        let handle = self
+            .0
+            .shard(ShardId(request.shard))
+            .ok_or_else(|| Status::not_found("this broker has no such shard"))?;
+        let image = handle
+            .checkpoint_image()
+            .await
+            .ok_or_else(|| Status::failed_precondition("this broker does not lead the shard"))?;
+        let mut rest = image.bytes;
+        let mut pieces = Vec::new();
+        while pieces.is_empty() || !rest.is_empty() {
+            let bytes = rest.split_to(rest.len().min(PIECE_BYTES));
+            pieces.push(Ok(peer::CheckpointPiece { bytes, log_start: image.log_start.0 }));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+}
+
+async fn take_fetches(
+    node: &Arc<Node>,
+    broker: BrokerId,
+    fetches: &mut Streaming<peer::ToLeader>,
+    answers: &AnswerBox,
+) -> Result<(), Status> {
+    while let Some(message) = fetches.message().await? {
+        let Some(peer::to_leader::Message::Fetch(fetch)) = message.message else { continue };
+        let (shard, fetch) = wire::fetch_from_wire(&fetch)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        match node.shard(shard) {
+            Some(handle) => {
+                handle.send(Event::Fetch(broker, fetch, Arc::clone(answers))).await;
+            }
+            None => warn!(%broker, %shard, "a peer fetches a shard that is not here"),
+        }
+    }
+    Ok(())
+}
+
+async fn send_answers(answers: &AnswerBox, tx: &mpsc::Sender<Result<peer::ToFollower, Status>>) {
+    loop {
+        for (shard, answer) in answers.take().await {
+            if tx.send(Ok(wire::answer_to_wire(shard, answer))).await.is_err() {
+                return;
+            }
+        }
+    }
+}

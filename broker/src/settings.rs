@@ -1,0 +1,23 @@
+//! How a broker is started: what its process is told, as opposed to what the operator says later.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use holdfast_protocol::BrokerId;
+
+/// The settings of one broker process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which broker of the policy this is.
+    pub broker: BrokerId,
+    /// Id of the policy; peers and operators of another are refused.
+    pub cluster: String,
+    /// Where its data lies.
+    pub data: PathBuf,
+    /// Where it listens for peers and for the operator (gRPC).
+    pub peer: SocketAddr,
+    /// Where it listens for Kafka clients, by listener name.
+    pub kafka: Vec<(String, SocketAddr)>,
+    /// Where it serves `/metrics`, `/livez` and `/readyz`.
+    pub http: SocketAddr,
+}

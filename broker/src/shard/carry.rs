@@ -1,0 +1,227 @@
+//! Carrying out what the core says, in its order, and telling those who wait.
+
+use std::sync::Arc;
+
+use holdfast_core::replica::{Output, Replica};
+use holdfast_core::state::Change;
+use holdfast_log::Meta;
+use holdfast_protocol::{FlushMode, Header, Position, ShardRecord, control};
+use prost::Message;
+use tracing::{error, info, warn};
+
+use super::actor::Actor;
+use super::flusher::stop_process;
+use super::{Event, Image, open};
+use crate::clock::now_ms;
+use crate::peer::ANSWER_BYTES_MAX;
+
+impl Actor {
+    /// Carries out everything that the core wants done, then tells who watches.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            self.carry(output);
+        }
+        self.flush();
+        self.publish_changes();
+        self.settle_waits();
+        let news = self.handle.view.put_report(&self.core, self.failure.as_deref());
+        if news {
+            self.node.reports_changed.notify_waiters();
+        }
+        self.follow_leadership();
+    }
+
+    fn carry(&mut self, output: Output) {
+        let shard = self.handle.shard;
+        match output {
+            Output::Persist(record) => self.persist(record),
+            Output::Append { bytes, .. } => match self.log.append(&bytes) {
+                Ok(()) => {}
+                Err(error) if error.is_fatal() => stop_process(shard, &error),
+                Err(error) => self.step_back(&error),
+            },
+            Output::Truncate(to) => {
+                warn!(%shard, %to, end = %self.log.end(), "the leader's log parts from this one: cutting, the suffix is set aside");
+                let cut = tokio::task::block_in_place(|| self.log.truncate(to));
+                match cut {
+                    Ok(()) => {}
+                    Err(error) if error.is_fatal() => stop_process(shard, &error),
+                    Err(error) => self.step_back(&error),
+                }
+            }
+            Output::Fetch(to, fetch) => self.node.links.fetch(&self.node, to, shard, fetch),
+            Output::Serve { to, key, end, committed } => {
+                let Some(answers) = self.answers.get(&to) else { return };
+                match self.handle.view.reader.read_from(key.position, ANSWER_BYTES_MAX) {
+                    Ok(entries) => {
+                        let next = next_after(&entries).unwrap_or(end);
+                        answers.put(shard, Replica::data(key, entries, next, committed));
+                    }
+                    Err(error) => {
+                        error!(%shard, %error, "the log can't be read for a follower");
+                        self.failure = Some(error.to_string());
+                    }
+                }
+            }
+            Output::Answer(to, answer) => {
+                if let Some(answers) = self.answers.get(&to) {
+                    answers.put(shard, answer);
+                }
+            }
+            Output::Bootstrap(from) => self.fetch_checkpoint(from),
+            Output::RequestIsr(request) => {
+                info!(%shard, epoch = %request.epoch, isr = ?members(&request.isr), "asking for other in-sync replicas");
+                self.node.isr_requests.put(shard, request);
+            }
+            Output::Halt(fault) => {
+                error!(%shard, %fault, "this replica stops; a person must look");
+                self.failure = Some(fault.to_string());
+            }
+        }
+    }
+
+    /// Keeps the newest record on the volume. Entries that counted as held in Async must be
+    /// durable before the replica calls itself Sync.
+    fn persist(&mut self, record: ShardRecord) {
+        let shard = self.handle.shard;
+        let was_async = !self.log.meta().record.is_empty() && self.persisted_async();
+        let meta = Meta {
+            record: control::ShardRecord::from(&record).encode_to_vec(),
+            committed: self.core.replica().committed().min(self.log.end()),
+            ..self.log.meta().clone()
+        };
+        let flush_first = was_async && record.flush == FlushMode::Sync;
+        let kept = tokio::task::block_in_place(|| {
+            if flush_first && let Some(job) = self.log.flush_job() {
+                let flushed = job.run()?;
+                self.log.flushed(flushed);
+            }
+            self.log.write_meta(&meta)
+        });
+        if let Err(error) = kept {
+            // Without the record on the disk the replica might lead the same epoch twice.
+            stop_process(shard, &error);
+        }
+        let leader = record.leader.map(|member| member.broker.0);
+        info!(%shard, version = %record.version, epoch = %record.epoch, ?leader, isr = ?members(&record.isr), "record");
+        self.node.publish_shards(std::slice::from_ref(&record));
+    }
+
+    fn persisted_async(&self) -> bool {
+        control::ShardRecord::decode(self.log.meta().record.as_slice())
+            .is_ok_and(|record| record.flush() == control::FlushMode::Async)
+    }
+
+    /// The log did not take what the core believes it did (the disk is full): the core begins
+    /// anew from what the log holds, and leads nothing until it is elected again.
+    fn step_back(&mut self, error: &holdfast_log::Error) {
+        let shard = self.handle.shard;
+        warn!(%shard, %error, "the log takes nothing more; this replica steps back");
+        self.failure = Some(error.to_string());
+        self.give_up_waits();
+        self.led = None;
+        let checkpoint = self.log.checkpoint().ok().flatten();
+        match open::recover(&self.node, shard, &self.log, checkpoint) {
+            Ok(core) => self.core = core,
+            Err(error) => {
+                error!(%shard, %error, "the replica can't be recovered; stopping");
+                std::process::exit(super::flusher::STORAGE_FAILED);
+            }
+        }
+        self.publish_all();
+    }
+
+    fn fetch_checkpoint(&mut self, from: holdfast_protocol::BrokerId) {
+        if self.building {
+            return;
+        }
+        self.building = true;
+        let (node, handle) = (Arc::clone(&self.node), self.handle.clone());
+        let shard = handle.shard;
+        self.node.spawn(async move {
+            let event = match crate::peer::client::read_checkpoint(&node, from, shard).await {
+                Ok(image) => Event::Built(Box::new(image)),
+                Err(error) => {
+                    warn!(%shard, %from, %error, "no checkpoint from the leader yet");
+                    Event::BuildFailed
+                }
+            };
+            handle.send(event).await;
+        });
+    }
+
+    /// Sets the log aside and begins it anew from a checkpoint of the leader.
+    pub(super) fn build(&mut self, image: Image) {
+        self.building = false;
+        let shard = self.handle.shard;
+        if self.core.replica().follows().is_none() {
+            return;
+        }
+        let position = image.state.position();
+        info!(%shard, %position, start = %image.log_start, "building this replica from the leader's checkpoint");
+        let epochs = image.history.epochs().to_vec();
+        let start = image.log_start.min(position);
+        // What was here is set aside: under the old name it could be taken for more than it is.
+        let incarnation = open::new_incarnation();
+        let meta = Meta { incarnation, committed: Position(0), ..self.log.meta().clone() };
+        let built = tokio::task::block_in_place(|| {
+            self.log.write_meta(&meta)?;
+            self.log.reset(start, epochs, position)?;
+            self.log.install_checkpoint(position, &image.bytes)
+        });
+        if let Err(error) = built {
+            stop_process(shard, &error);
+        }
+        let now = now_ms();
+        self.core.handle_bootstrap(incarnation, start, (image.state, image.history), now);
+        self.publish_all();
+    }
+
+    fn publish_changes(&mut self) {
+        while let Some(change) = self.core.poll_change() {
+            match change {
+                Change::Stream(id) => {
+                    self.handle.view.put_stream(id, self.core.state().stream(id));
+                }
+                Change::StreamGone(id) => self.handle.view.put_stream(id, None),
+                Change::Catalog => self.publish_catalog(),
+                Change::Group | Change::Nothing => {}
+            }
+        }
+    }
+
+    /// Publishes everything there is, after a start or a new build.
+    pub(super) fn publish_all(&mut self) {
+        while self.core.poll_change().is_some() {}
+        for (id, stream) in self.core.state().streams() {
+            self.handle.view.put_stream(*id, Some(stream));
+        }
+        self.publish_catalog();
+        if let Some(record) = self.core.replica().record() {
+            self.node.publish_shards(std::slice::from_ref(record));
+        }
+        self.handle.view.put_report(&self.core, self.failure.as_deref());
+        self.node.reports_changed.notify_waiters();
+    }
+
+    fn publish_catalog(&self) {
+        if self.handle.shard.0 == 0 {
+            self.node.publish_catalog(self.core.state().catalog().clone());
+        }
+    }
+}
+
+/// The position after the last of some whole entries.
+fn next_after(entries: &[u8]) -> Option<Position> {
+    let mut rest = entries;
+    let mut next = None;
+    while let Ok(header) = Header::peek(rest) {
+        next = Some(header.position.next());
+        rest = rest.get(header.length as usize..)?;
+    }
+    next
+}
+
+fn members(isr: &[holdfast_protocol::Member]) -> Vec<u32> {
+    isr.iter().map(|member| member.broker.0).collect()
+}

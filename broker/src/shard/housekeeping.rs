@@ -1,0 +1,224 @@
+//! What a shard does by itself from time to time: checkpoints, retention, cleaning.
+
+use holdfast_log::Checkpointed;
+use holdfast_protocol::entry::Kind;
+use holdfast_protocol::topic::{Cleanup, TopicConfig};
+use holdfast_protocol::{Header, Offset, Position, StreamId, command};
+use tracing::{debug, warn};
+
+use super::actor::Actor;
+use super::flusher::stop_process;
+use crate::clock::wall_ms;
+
+/// Entries after which a checkpoint is written.
+const CHECKPOINT_ENTRIES: u64 = 50_000;
+/// Bytes of the log after which a checkpoint is written.
+const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+/// Age after which a checkpoint is written where anything changed, ms.
+const CHECKPOINT_MS: u64 = 60_000;
+/// How often retention is looked at, ms.
+const RETENTION_MS: u64 = 5_000;
+/// How often the log is cleaned, ms.
+const CLEAN_MS: u64 = 10_000;
+/// Entries looked at in one pass of retention over one stream.
+const RETENTION_ENTRIES_MAX: usize = 10_000;
+/// A full disk is tried again after this, ms.
+const FAILURE_RETRY_MS: u64 = 2_000;
+
+/// When what was last done.
+#[derive(Debug, Default)]
+pub(super) struct Housekeeping {
+    checkpointing: bool,
+    checkpoint_ms: u64,
+    checkpoint_bytes: u64,
+    retention_ms: u64,
+    clean_ms: u64,
+    failed_ms: u64,
+}
+
+impl Actor {
+    /// Does what is due.
+    pub(super) fn keep_house(&mut self, now_ms: u64) {
+        self.checkpoint_if_due(now_ms);
+        if now_ms.saturating_sub(self.housekeeping.retention_ms) >= RETENTION_MS {
+            self.housekeeping.retention_ms = now_ms;
+            self.drop_deleted();
+            self.retain();
+        }
+        if now_ms.saturating_sub(self.housekeeping.clean_ms) >= CLEAN_MS {
+            self.housekeeping.clean_ms = now_ms;
+            self.clean();
+        }
+        if self.failure.is_some() {
+            if self.housekeeping.failed_ms == 0 {
+                self.housekeeping.failed_ms = now_ms;
+            } else if now_ms - self.housekeeping.failed_ms >= FAILURE_RETRY_MS
+                && !self.core.replica().is_halted()
+            {
+                // Another try will show whether there is room again.
+                self.failure = None;
+                self.housekeeping.failed_ms = 0;
+            }
+        }
+    }
+
+    fn checkpoint_if_due(&mut self, now_ms: u64) {
+        let position = self.core.state().position();
+        let last = self.log.checkpoint_position().unwrap_or_default();
+        if self.housekeeping.checkpointing
+            || position <= last
+            || self.core.replica().is_bootstrapping()
+        {
+            return;
+        }
+        let entries = position.0 - last.0;
+        let bytes = self.log.bytes().abs_diff(self.housekeeping.checkpoint_bytes);
+        let age_ms = now_ms.saturating_sub(self.housekeeping.checkpoint_ms);
+        let due = entries >= CHECKPOINT_ENTRIES
+            || bytes >= CHECKPOINT_BYTES
+            || age_ms >= CHECKPOINT_MS && self.housekeeping.checkpoint_ms > 0;
+        if self.housekeeping.checkpoint_ms == 0 {
+            self.housekeeping.checkpoint_ms = now_ms;
+        }
+        if !due {
+            return;
+        }
+        self.housekeeping.checkpoint_ms = now_ms;
+        self.housekeeping.checkpoint_bytes = self.log.bytes();
+        let bytes = self.core.state().encode(self.core.replica().history());
+        match self.log.checkpoint_job(position, bytes) {
+            Ok(job) => {
+                self.housekeeping.checkpointing = true;
+                self.flusher.checkpoint(job);
+            }
+            Err(error) => warn!(shard = %self.handle.shard, %error, "no checkpoint"),
+        }
+    }
+
+    /// A checkpoint is on the disk.
+    pub(super) fn checkpointed(&mut self, done: Checkpointed) {
+        self.housekeeping.checkpointing = false;
+        let noted = tokio::task::block_in_place(|| self.log.checkpointed(done));
+        match noted {
+            Ok(()) => {}
+            Err(error) if error.is_fatal() => stop_process(self.handle.shard, &error),
+            Err(error) => warn!(shard = %self.handle.shard, %error, "the checkpoint is not noted"),
+        }
+    }
+
+    /// Frees what is dead below the checkpoint, but nothing that a follower still fetches.
+    fn clean(&mut self) {
+        let replica = self.core.replica();
+        let followed = replica.followers().map(|(_, position)| position).min();
+        let checkpoint = self.log.checkpoint_position().unwrap_or_default();
+        let below = followed.map_or(checkpoint, |position| position.min(checkpoint));
+        if below == Position(0) || replica.is_bootstrapping() {
+            return;
+        }
+        let state = self.core.state();
+        let is_dead = |header: &Header| match header.kind {
+            Kind::Append => state
+                .stream(header.stream)
+                .is_none_or(|stream| header.offset.plus(u64::from(header.count)) <= stream.start),
+            // The checkpoint stands for every other command below it.
+            Kind::EpochStart
+            | Kind::TrimStream
+            | Kind::DropStream
+            | Kind::CommitOffsets
+            | Kind::DropOffsets
+            | Kind::KeepGroup
+            | Kind::DeclareTopic
+            | Kind::DeleteTopic => true,
+        };
+        let cleaned = tokio::task::block_in_place(|| self.log.clean(below, is_dead));
+        match cleaned {
+            Ok(cleaned) => {
+                if cleaned.bytes > 0 {
+                    debug!(shard = %self.handle.shard, ?cleaned, "cleaned");
+                }
+            }
+            Err(error) if error.is_fatal() => stop_process(self.handle.shard, &error),
+            Err(error) => warn!(shard = %self.handle.shard, %error, "the log can't be cleaned"),
+        }
+        self.core.handle_cleaned(self.log.clean_point());
+    }
+
+    /// Drops the streams of topics that were deleted.
+    fn drop_deleted(&mut self) {
+        if self.core.accepts().is_err() {
+            return;
+        }
+        let catalog = self.node.catalog();
+        let streams = self.core.state().streams().map(|(id, _)| *id);
+        let gone: Vec<StreamId> = streams.filter(|id| catalog.is_deleted(id.topic)).collect();
+        for id in gone {
+            // Refused, it is tried again with the next pass.
+            let _ = self.core.command_on(id, Kind::DropStream, &command::DropStream {});
+        }
+    }
+
+    /// Drops what is older, or more, than the topics keep.
+    fn retain(&mut self) {
+        if self.core.accepts().is_err() {
+            return;
+        }
+        let catalog = self.node.catalog();
+        let streams: Vec<StreamId> = self.core.state().streams().map(|(id, _)| *id).collect();
+        for id in streams {
+            let Some(topic) = catalog.topics().by_id(id.topic) else { continue };
+            if topic.config.cleanup == Cleanup::Compact {
+                continue;
+            }
+            let Some(to) = self.retention_start(id, &topic.config) else { continue };
+            debug!(shard = %self.handle.shard, topic = %topic.name, partition = id.partition, %to, "retention");
+            let _ = self.trim(id, to);
+        }
+    }
+
+    /// The first offset to keep, where that is past the present start.
+    fn retention_start(&self, id: StreamId, config: &TopicConfig) -> Option<Offset> {
+        let stream = self.core.state().stream(id)?;
+        let oldest_ms = config
+            .retention_ms
+            .map(|age| wall_ms().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX)));
+        let mut bytes = stream.bytes;
+        let mut start = stream.start;
+        for _ in 0..RETENTION_ENTRIES_MAX {
+            let header = self.handle.view.reader.locate(id, start).ok().flatten()?;
+            let end = header.offset.plus(u64::from(header.count));
+            let old = oldest_ms
+                .is_some_and(|oldest| header.timestamp_ms >= 0 && header.timestamp_ms < oldest);
+            let too_much = config
+                .retention_bytes
+                .is_some_and(|max| bytes.saturating_sub(u64::from(header.length)) >= max);
+            if !(old || too_much) || end > stream.end {
+                break;
+            }
+            bytes = bytes.saturating_sub(u64::from(header.length));
+            start = end;
+            if start == stream.end {
+                break;
+            }
+        }
+        (start > stream.start).then_some(start)
+    }
+
+    /// Size of the entries of a stream wholly below `to`, bytes.
+    pub(super) fn bytes_below(&self, id: StreamId, to: Offset) -> u64 {
+        let Some(stream) = self.core.state().stream(id) else { return 0 };
+        if to >= stream.end {
+            return stream.bytes;
+        }
+        let (mut at, mut bytes) = (stream.start, 0);
+        for _ in 0..RETENTION_ENTRIES_MAX {
+            let Ok(Some(header)) = self.handle.view.reader.locate(id, at) else { break };
+            let end = header.offset.plus(u64::from(header.count));
+            if end > to {
+                break;
+            }
+            bytes += u64::from(header.length);
+            at = end;
+        }
+        bytes
+    }
+}

@@ -1,0 +1,158 @@
+//! Opening a replica: recover the log, decide whether it is still the log it was, replay its tail.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use holdfast_core::Shard;
+use holdfast_core::replica::{History, Recovered as Log, Replica, Settings};
+use holdfast_core::state::{CheckpointError, Command, State};
+use holdfast_log::{Boot, Config, Meta, Recovered, ShardLog};
+use holdfast_protocol::{Epoch, FlushMode, Incarnation, Position, ShardId, ShardRecord, control};
+use prost::Message;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::actor::Actor;
+use super::flusher::Flusher;
+use super::{APPENDS_MAX, EVENTS_MAX, Handle, View};
+use crate::node::Node;
+
+/// Why a replica can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] holdfast_log::Error),
+    /// The checkpoint's checksum holds, but its content can't be.
+    #[error("shard {0}: {1}")]
+    Checkpoint(ShardId, #[source] CheckpointError),
+    /// The record beside the log can't be read.
+    #[error("shard {0}: the consensus record on the volume can't be read")]
+    Record(ShardId),
+    /// No thread could be started.
+    #[error("shard {0}: the flusher can't be started: {1}")]
+    Thread(ShardId, #[source] std::io::Error),
+}
+
+/// Opens the replica in `dir` and starts its actor.
+pub(crate) fn open(node: &Arc<Node>, shard: ShardId, dir: &Path) -> Result<Handle, OpenError> {
+    let (mut log, recovered) = ShardLog::open(dir, Config::default())?;
+    let checkpoint = settle_identity(shard, node.boot(), &mut log, recovered)?;
+    let core = recover(node, shard, &log, checkpoint)?;
+    let view = Arc::new(View::new(log.reader()));
+    let (events_tx, events) = mpsc::channel(EVENTS_MAX);
+    let (appends_tx, appends) = mpsc::channel(APPENDS_MAX);
+    let flusher = Flusher::start(shard, events_tx.clone())
+        .map_err(|error| OpenError::Thread(shard, error))?;
+    let handle = Handle { shard, view: Arc::clone(&view), events: events_tx, appends: appends_tx };
+    let actor = Actor::new(Arc::clone(node), handle.clone(), core, log, flusher);
+    node.tasks.spawn(actor.run(events, appends));
+    Ok(handle)
+}
+
+/// Keeps the log's incarnation where no loss is possible, and renews it where it is. Gives the
+/// checkpoint that may still be used.
+fn settle_identity(
+    shard: ShardId,
+    boot: Boot,
+    log: &mut ShardLog,
+    recovered: Recovered,
+) -> Result<Option<Vec<u8>>, OpenError> {
+    let record = record_of(shard, log.meta())?;
+    let lossy = record.is_some_and(|record| record.flush == FlushMode::Async)
+        && !recovered.clean
+        && !boot.same_kernel_boot;
+    let why = match &recovered.damage {
+        _ if recovered.fresh => Some("the volume is new".to_owned()),
+        Some(damage) => Some(damage.to_string()),
+        None if boot.damaged => Some("the volume's own file was damaged".to_owned()),
+        None if lossy => Some("unflushed entries may be lost: the machine stopped".to_owned()),
+        None => None,
+    };
+    let Some(why) = why else {
+        return Ok(recovered.checkpoint.map(|(_, bytes)| bytes));
+    };
+    let incarnation = new_incarnation();
+    if recovered.fresh {
+        info!(%shard, %incarnation, "a new replica");
+    } else {
+        warn!(%shard, %incarnation, %why, "this replica is not the one it was; it must catch up again");
+    }
+    let meta = Meta { incarnation, ..log.meta().clone() };
+    log.write_meta(&meta)?;
+    if recovered.damage.is_some() {
+        log.reset(Position(0), Vec::new(), Position(0))?;
+        return Ok(None);
+    }
+    Ok(recovered.checkpoint.map(|(_, bytes)| bytes))
+}
+
+/// A name that no log ever had.
+pub(super) fn new_incarnation() -> Incarnation {
+    Incarnation(*uuid::Uuid::new_v4().as_bytes())
+}
+
+/// The newest record that was persisted.
+fn record_of(shard: ShardId, meta: &Meta) -> Result<Option<ShardRecord>, OpenError> {
+    if meta.record.is_empty() {
+        return Ok(None);
+    }
+    control::ShardRecord::decode(meta.record.as_slice())
+        .ok()
+        .and_then(|wire| ShardRecord::try_from(wire).ok())
+        .map(Some)
+        .ok_or(OpenError::Record(shard))
+}
+
+/// The core over what the log holds.
+pub(super) fn recover(
+    node: &Node,
+    shard: ShardId,
+    log: &ShardLog,
+    checkpoint: Option<Vec<u8>>,
+) -> Result<Shard, OpenError> {
+    let (state, history) = match checkpoint {
+        Some(bytes) => {
+            State::decode(&bytes).map_err(|error| OpenError::Checkpoint(shard, error))?
+        }
+        None => Default::default(),
+    };
+    let from = state.position();
+    let recovered = Log {
+        incarnation: log.meta().incarnation,
+        end: log.end(),
+        epochs: joined(&history, from, log.epochs()),
+        committed: log.meta().committed.max(from).min(log.end()),
+        record: record_of(shard, log.meta())?,
+        gaps_until: log.clean_point(),
+    };
+    let replica = Replica::new(node.broker(), shard, replica_settings(node), recovered);
+    let mut core = Shard::new(replica, state);
+    for entry in log.reader().entries(from, log.end()) {
+        let entry = entry?;
+        core.replay(Command::new(
+            entry.header,
+            &entry.bytes.slice(holdfast_protocol::Header::LEN..),
+        ));
+    }
+    Ok(core)
+}
+
+/// The history of the whole log: below the checkpoint as that says, since the entries that began
+/// an epoch may have been cleaned; above it as the entries say.
+fn joined(below: &History, from: Position, above: &[(Epoch, Position)]) -> History {
+    let mut epochs: Vec<(Epoch, Position)> =
+        below.epochs().iter().filter(|(_, position)| *position < from).copied().collect();
+    for (epoch, position) in above.iter().filter(|(_, position)| *position >= from) {
+        if epochs.last().is_none_or(|(last, _)| last < epoch) {
+            epochs.push((*epoch, *position));
+        }
+    }
+    History::new(epochs)
+}
+
+fn replica_settings(node: &Node) -> Settings {
+    let told = node.told().replica_lag_ms_max;
+    let lag_ms_max = if told == 0 { Settings::default().lag_ms_max } else { told };
+    Settings { lag_ms_max, ..Settings::default() }
+}
