@@ -67,10 +67,7 @@ impl FromStr for ByteSize {
         let suffix = &text[digits.len()..];
         let factor = match suffix {
             "" => Some(1),
-            _ => SUFFIXES
-                .iter()
-                .find(|(name, _)| *name == suffix)
-                .map(|(_, factor)| *factor),
+            _ => SUFFIXES.iter().find(|(name, _)| *name == suffix).map(|(_, factor)| *factor),
         };
         // `u64::from_str` takes a leading plus sign, which the schema does not.
         let count = Some(digits)
@@ -87,10 +84,7 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let binary = SUFFIXES.iter().take(5);
-        match binary
-            .into_iter()
-            .find(|(_, factor)| self.0.is_multiple_of(*factor))
-        {
+        match binary.into_iter().find(|(_, factor)| self.0.is_multiple_of(*factor)) {
             Some((suffix, factor)) => write!(f, "{}{suffix}", self.0 / factor),
             None => write!(f, "{}", self.0),
         }
@@ -176,18 +170,9 @@ mod tests {
 
     #[test]
     fn refuses() {
-        for text in [
-            "",
-            "0",
-            "-1",
-            "+1",
-            "1.5Gi",
-            "Gi",
-            "1gi",
-            "1 Gi",
-            "9223372036854775808",
-            "8Ei",
-        ] {
+        for text in
+            ["", "0", "-1", "+1", "1.5Gi", "Gi", "1gi", "1 Gi", "9223372036854775808", "8Ei"]
+        {
             let error = text.parse::<ByteSize>().unwrap_err().to_string();
             assert!(error.contains("such as 10Gi"), "{error}");
         }

@@ -27,10 +27,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 /// # Errors
 /// Where a definition can't be written as YAML, which no test has seen.
 pub fn files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
-    crds()
-        .iter()
-        .map(|crd| Ok((format!("{}.yaml", crd.spec.names.plural), yaml(crd)?)))
-        .collect()
+    crds().iter().map(|crd| Ok((format!("{}.yaml", crd.spec.names.plural), yaml(crd)?))).collect()
 }
 
 /// The text of the definition, the same on every run.
@@ -49,10 +46,7 @@ fn plain(value: Value) -> Value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.into_iter().collect();
             entries.sort_by(|a, b| a.0.cmp(&b.0));
-            entries
-                .into_iter()
-                .map(|(key, value)| (key, plain(value)))
-                .collect()
+            entries.into_iter().map(|(key, value)| (key, plain(value))).collect()
         }
         Value::Array(items) => items.into_iter().map(plain).collect(),
         Value::Number(number) => match number.as_f64() {
@@ -70,10 +64,7 @@ fn plain(value: Value) -> Value {
 /// Brings the generated schema to what an API server accepts and people can read.
 fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let Some(schema) = version
-            .schema
-            .as_mut()
-            .and_then(|s| s.open_api_v3_schema.as_mut())
+        let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut())
         else {
             continue;
         };
@@ -95,11 +86,7 @@ pub(crate) fn schema<K: CustomResourceExt>() -> JSONSchemaProps {
 }
 
 fn tidy(schema: &mut JSONSchemaProps, in_status: bool) {
-    if schema
-        .format
-        .as_ref()
-        .is_some_and(|format| !FORMATS.contains(&format.as_str()))
-    {
+    if schema.format.as_ref().is_some_and(|format| !FORMATS.contains(&format.as_str())) {
         schema.format = None;
     }
     // An absent field is absent: `null` is an error where there is no default, and the default

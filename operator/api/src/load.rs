@@ -1,8 +1,8 @@
 //! YAML files in, typed resources out, for `holdfast up`.
 //!
 //! What an API server does to a resource is done here to YAML that never meets one, with the
-//! same schema: unknown fields, types and bounds ([`structure`]), defaults, CEL rules
-//! ([`rules`]). Then come the checks that need more than one document ([`cross`]).
+//! same schema: unknown fields, types and bounds (`structure`), defaults, CEL rules
+//! (`rules`). Then come the checks that need more than one document (`cross`, and `update` for what may not change).
 //!
 //! Invariants: no input makes it panic or take more than bounded memory; either everything is
 //! good and returned, or every problem that can be told apart is.
@@ -16,11 +16,13 @@ mod rules;
 mod structure;
 #[cfg(test)]
 mod tests;
+mod update;
 mod yaml;
 
 pub use path::{Path, Step};
 pub use problem::{Problem, Violation};
 pub use rules::validate_update;
+pub use update::Previous;
 
 use crate::{Queue, ReplicationPolicy, Topic};
 
@@ -58,23 +60,33 @@ pub struct Loaded {
 /// Every problem found, in the order of files and documents, at most [`PROBLEMS_MAX`] and one
 /// that counts the rest.
 pub fn load(files: &[Source<'_>]) -> Result<Loaded, Vec<Problem>> {
+    load_update(files, &Previous::default())
+}
+
+/// As [`load`], and holds each resource to the rules about change from what it was before, such
+/// as "partitions can only grow". A resource that is no longer there is no problem: absence is
+/// never deletion.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_update(files: &[Source<'_>], previous: &Previous<'_>) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Vec::new();
     let documents = document::split(files, &mut problems);
+    let mut checks = kinds::Checks::default();
     let resources: Vec<_> = documents
         .iter()
-        .filter_map(|document| kinds::read(document, &mut problems))
+        .filter_map(|document| kinds::read(document, &mut checks, &mut problems))
         .collect();
     // A document that can't be read may be the very one that another names, so what is missing
     // is only told where everything else is right.
     if problems.is_empty() {
         cross::check(&resources, &mut problems);
+        update::check(&resources, previous, &mut problems);
     }
     if problems.is_empty() {
         // `cross` has seen to it that there is a policy.
         return kinds::assemble(resources).ok_or_else(|| {
-            vec![Problem::general(
-                "there is no ReplicationPolicy: add one".into(),
-            )]
+            vec![Problem::general("there is no ReplicationPolicy: add one".into())]
         });
     }
     Err(bounded(problems))

@@ -164,12 +164,10 @@ impl ReplicationPolicySpec {
     /// What to do when no in-sync replica can lead: as given, or the default of the flush mode.
     #[must_use]
     pub fn unclean_election(&self) -> UncleanElection {
-        self.failover
-            .unclean_election
-            .unwrap_or(match self.flush.mode {
-                FlushMode::Sync => UncleanElection::Never,
-                FlushMode::Async => UncleanElection::AllReported,
-            })
+        self.failover.unclean_election.unwrap_or(match self.flush.mode {
+            FlushMode::Sync => UncleanElection::Never,
+            FlushMode::Async => UncleanElection::AllReported,
+        })
     }
 }
 
@@ -199,10 +197,7 @@ fn default_interval() -> Duration {
 
 impl Default for Flush {
     fn default() -> Self {
-        Self {
-            mode: FlushMode::default(),
-            interval: default_interval(),
-        }
+        Self { mode: FlushMode::default(), interval: default_interval() }
     }
 }
 
@@ -243,10 +238,7 @@ fn default_detection_time() -> Duration {
 
 impl Default for Failover {
     fn default() -> Self {
-        Self {
-            detection_timeout: default_detection_time(),
-            unclean_election: None,
-        }
+        Self { detection_timeout: default_detection_time(), unclean_election: None }
     }
 }
 
@@ -293,11 +285,7 @@ fn default_size() -> ByteSize {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self {
-            size: default_size(),
-            class: None,
-            reclaim: Reclaim::default(),
-        }
+        Self { size: default_size(), class: None, reclaim: Reclaim::default() }
     }
 }
 

@@ -50,10 +50,7 @@ use crate::{ByteSize, DeletionPolicy, Destination, Duration};
 pub struct QueueSpec {
     /// Name of the ReplicationPolicy, in the same namespace, whose brokers hold the queue. Can't
     /// be changed.
-    #[schemars(
-        length(min = 1, max = 40),
-        regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     #[x_kube(validation = (
         "self == oldSelf",
         "spec.policy can't be changed, because the messages are on its brokers: put the old name back, or make a new Queue"
@@ -129,11 +126,7 @@ pub struct QueueSpec {
 
     /// How long a message may wait before it is given up, such as 1h, at least 1ms. Without it,
     /// for ever, unless the publisher said otherwise.
-    #[serde(
-        default,
-        rename = "messageTTL",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "messageTTL", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (
         "self.endsWith('d') ? !self.matches('^0+d$') : duration(self) >= duration('1ms')",
         "spec.messageTTL must be at least 1ms: choose a longer time, or remove it to keep messages for ever"

@@ -64,11 +64,7 @@ use crate::policy::FlushMode;
         json_path = ".status.state",
         description = "How it is"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
     validation = Rule::new("self.generation > oldSelf.generation || (self.generation == oldSelf.generation && self.revision >= oldSelf.revision)")

@@ -17,7 +17,8 @@ pub struct Duration(u64);
 
 /// What the schema holds the text to. The digits allowed keep every legal value below the 292
 /// years that Go's and CEL's durations can hold.
-const PATTERN: &str = "^([0-9]{1,5}d|([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,9}ms)?)$";
+pub(crate) const PATTERN: &str =
+    "^([0-9]{1,5}d|([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,9}ms)?)$";
 const LENGTH_MIN: usize = 2;
 const LENGTH_MAX: usize = 32;
 
@@ -27,12 +28,8 @@ const MINUTE_MS: u64 = 60 * SECOND_MS;
 const SECOND_MS: u64 = 1000;
 
 /// Units in the order in which they must be written, with the digits allowed before each.
-const UNITS: [(&str, u64, usize); 4] = [
-    ("h", HOUR_MS, 6),
-    ("m", MINUTE_MS, 6),
-    ("s", SECOND_MS, 6),
-    ("ms", 1, 9),
-];
+const UNITS: [(&str, u64, usize); 4] =
+    [("h", HOUR_MS, 6), ("m", MINUTE_MS, 6), ("s", SECOND_MS, 6), ("ms", 1, 9)];
 const DAY_DIGITS_MAX: usize = 5;
 
 /// The text is not a span of time.
@@ -49,11 +46,7 @@ impl Duration {
     /// So many milliseconds.
     #[must_use]
     pub const fn from_millis(milliseconds: u64) -> Self {
-        if milliseconds < Self::MAX.0 {
-            Self(milliseconds)
-        } else {
-            Self::MAX
-        }
+        if milliseconds < Self::MAX.0 { Self(milliseconds) } else { Self::MAX }
     }
 
     /// So many seconds.
@@ -143,9 +136,7 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -178,6 +169,11 @@ pub enum RetentionTime {
 }
 
 const UNLIMITED: &str = "Unlimited";
+
+/// What the schema holds a [`RetentionTime`] to.
+pub(crate) fn retention_pattern() -> String {
+    format!("^{UNLIMITED}$|{PATTERN}")
+}
 
 impl RetentionTime {
     /// In milliseconds; `None` where it is unlimited.
@@ -234,7 +230,7 @@ impl JsonSchema for RetentionTime {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": format!("^{UNLIMITED}$|{PATTERN}"),
+            "pattern": retention_pattern(),
             "minLength": LENGTH_MIN,
             "maxLength": LENGTH_MAX,
         })
@@ -266,9 +262,9 @@ mod tests {
 
     #[test]
     fn refuses() {
-        for text in [
-            "", "3", "s", "-3s", "1.5s", "3S", "1s1h", "1d1h", "3 s", "1w", "1s1s", "1ms1m",
-        ] {
+        for text in
+            ["", "3", "s", "-3s", "1.5s", "3S", "1s1h", "1d1h", "3 s", "1w", "1s1s", "1ms1m"]
+        {
             let error = text.parse::<Duration>().unwrap_err().to_string();
             assert!(error.contains("such as 7d"), "{error}");
         }

@@ -48,10 +48,7 @@ pub const NAME_LENGTH_MAX: usize = 249;
 pub struct TopicSpec {
     /// Name of the ReplicationPolicy, in the same namespace, whose brokers hold the topic. Can't
     /// be changed.
-    #[schemars(
-        length(min = 1, max = 40),
-        regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     #[x_kube(validation = (
         "self == oldSelf",
         "spec.policy can't be changed, because the messages are on its brokers: put the old name back, or make a new Topic"

@@ -14,10 +14,7 @@ pub(super) fn check(resources: &[Resource<'_, '_>], problems: &mut Vec<Problem>)
 
 /// `file, document n`.
 fn place(resource: &Resource<'_, '_>) -> String {
-    format!(
-        "{}, document {}",
-        resource.document.file, resource.document.number
-    )
+    format!("{}, document {}", resource.document.file, resource.document.number)
 }
 
 /// No kind has a name twice.
@@ -40,10 +37,8 @@ fn duplicates(resources: &[Resource<'_, '_>], problems: &mut Vec<Problem>) {
 
 /// There is one policy, everything is on it, and this machine has the ports for it.
 fn policy(resources: &[Resource<'_, '_>], problems: &mut Vec<Problem>) {
-    let policies: Vec<_> = resources
-        .iter()
-        .filter(|resource| matches!(resource.typed, Typed::Policy(_)))
-        .collect();
+    let policies: Vec<_> =
+        resources.iter().filter(|resource| matches!(resource.typed, Typed::Policy(_))).collect();
     let [policy] = policies.as_slice() else {
         problems.push(Problem::general(match policies.len() {
             0 => "there is no ReplicationPolicy in the files: add one, because it says how many brokers to run".into(),

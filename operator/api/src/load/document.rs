@@ -17,6 +17,18 @@ pub(super) struct Document<'a> {
 }
 
 impl Document<'_> {
+    /// Problems with its fields, in the order of lines.
+    pub(super) fn problems(
+        &self,
+        resource: Option<&str>,
+        violations: Vec<Violation>,
+    ) -> Vec<Problem> {
+        let mut problems: Vec<_> =
+            violations.into_iter().map(|violation| self.problem(resource, violation)).collect();
+        problems.sort_by_key(|problem| problem.line);
+        problems
+    }
+
     /// A problem with one of its fields.
     pub(super) fn problem(&self, resource: Option<&str>, violation: Violation) -> Problem {
         let line = self.parsed.line(&violation.field);
@@ -63,12 +75,7 @@ pub(super) fn split<'a>(files: &[Source<'a>], problems: &mut Vec<Problem>) -> Ve
             let number = index + 1;
             match yaml::parse(text) {
                 Ok(parsed) => {
-                    documents.push(Document {
-                        file: file.name,
-                        number,
-                        lines_before,
-                        parsed,
-                    });
+                    documents.push(Document { file: file.name, number, lines_before, parsed });
                 }
                 Err(error) => problems.push(Problem {
                     document: Some(number),
@@ -125,14 +132,9 @@ mod tests {
     #[test]
     fn documents_are_found_with_their_lines() {
         let text = "# head\n---\na: 1\n--- # second\nb: |\n  x\n---\n# empty\n---\nc: 1";
-        let found: Vec<_> = pieces(text)
-            .into_iter()
-            .map(|(line, text)| (line, text.trim()))
-            .collect();
-        assert_eq!(
-            found,
-            [(1, "a: 1"), (3, "# second\nb: |\n  x"), (8, "c: 1")]
-        );
+        let found: Vec<_> =
+            pieces(text).into_iter().map(|(line, text)| (line, text.trim())).collect();
+        assert_eq!(found, [(1, "a: 1"), (3, "# second\nb: |\n  x"), (8, "c: 1")]);
         assert!(pieces("").is_empty());
         assert!(pieces("---\n---\n# nothing\n...\n").is_empty());
     }

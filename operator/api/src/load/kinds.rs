@@ -14,6 +14,13 @@ use super::rules::Rules;
 use super::structure::{self, Checker};
 use crate::{GROUP, Queue, ReplicationPolicy, Topic, VERSION, crd};
 
+/// What checks documents, kept from one to the next for what it has compiled.
+#[derive(Default)]
+pub(super) struct Checks {
+    structure: Checker,
+    rules: Rules,
+}
+
 /// A resource and the document that it is from.
 pub(super) struct Resource<'d, 'a> {
     pub(super) document: &'d Document<'a>,
@@ -57,34 +64,37 @@ impl Typed {
 impl Resource<'_, '_> {
     /// A problem with one of its fields.
     pub(super) fn problem(&self, field: &str, message: String) -> Problem {
-        let resource = format!("{} {}", self.typed.kind(), shown(self.typed.name()));
-        self.document.problem(
-            Some(&resource),
-            Violation {
-                field: Path::of(field),
-                message,
-            },
-        )
+        let field = Path::of(field);
+        self.document.problem(Some(&self.called()), Violation { field, message })
+    }
+
+    /// Problems with its fields.
+    pub(super) fn problems(&self, violations: Vec<Violation>) -> Vec<Problem> {
+        self.document.problems(Some(&self.called()), violations)
+    }
+
+    fn called(&self) -> String {
+        format!("{} {}", self.typed.kind(), shown(self.typed.name()))
     }
 }
 
 /// Reads one document; `None` where it has problems.
 pub(super) fn read<'d, 'a>(
     document: &'d Document<'a>,
+    checks: &mut Checks,
     problems: &mut Vec<Problem>,
 ) -> Option<Resource<'d, 'a>> {
     let result = match kind(&document.parsed.value) {
-        Ok(Kind::Policy) => typed(document, &POLICY).map(|p| Typed::Policy(Box::new(p))),
-        Ok(Kind::Topic) => typed(document, &TOPIC).map(|t| Typed::Topic(Box::new(t))),
-        Ok(Kind::Queue) => typed(document, &QUEUE).map(|q| Typed::Queue(Box::new(q))),
+        Ok(Kind::Policy) => typed(document, &POLICY, checks).map(|p| Typed::Policy(Box::new(p))),
+        Ok(Kind::Topic) => typed(document, &TOPIC, checks).map(|t| Typed::Topic(Box::new(t))),
+        Ok(Kind::Queue) => typed(document, &QUEUE, checks).map(|q| Typed::Queue(Box::new(q))),
         Err(violation) => Err(vec![violation]),
     };
     match result {
         Ok(typed) => Some(Resource { document, typed }),
         Err(violations) => {
             let called = called(&document.parsed.value);
-            let problem = |violation| document.problem(called.as_deref(), violation);
-            problems.extend(violations.into_iter().map(problem));
+            problems.extend(document.problems(called.as_deref(), violations));
             None
         }
     }
@@ -100,11 +110,7 @@ pub(super) fn assemble(resources: Vec<Resource<'_, '_>>) -> Option<Loaded> {
             Typed::Queue(queue) => queues.push(*queue),
         }
     }
-    Some(Loaded {
-        policy: policy?,
-        topics,
-        queues,
-    })
+    Some(Loaded { policy: policy?, topics, queues })
 }
 
 enum Kind {
@@ -115,10 +121,7 @@ enum Kind {
 
 /// Which kind the document says it is.
 fn kind(value: &Value) -> Result<Kind, Violation> {
-    let at = |field: &str, message: String| Violation {
-        field: Path::of(field),
-        message,
-    };
+    let at = |field: &str, message: String| Violation { field: Path::of(field), message };
     let Value::Object(map) = value else {
         return Err(Violation {
             field: Path::default(),
@@ -133,27 +136,20 @@ fn kind(value: &Value) -> Result<Kind, Violation> {
         Some(found) => {
             return Err(at(
                 "apiVersion",
-                format!(
-                    "is {:?}, which is not known here: use {api_version}",
-                    shown(found)
-                ),
+                format!("is {:?}, which is not known here: use {api_version}", shown(found)),
             ));
         }
         None => {
-            return Err(at(
-                "apiVersion",
-                format!("is missing: add apiVersion: {api_version}"),
-            ));
+            return Err(at("apiVersion", format!("is missing: add apiVersion: {api_version}")));
         }
     }
     match text("kind") {
         Some("ReplicationPolicy") => Ok(Kind::Policy),
         Some("Topic") => Ok(Kind::Topic),
         Some("Queue") => Ok(Kind::Queue),
-        Some("Shard") => Err(at(
-            "kind",
-            "Shards are written by the operator alone: remove the document".into(),
-        )),
+        Some("Shard") => {
+            Err(at("kind", "Shards are written by the operator alone: remove the document".into()))
+        }
         Some(other) => Err(at(
             "kind",
             format!(
@@ -161,26 +157,20 @@ fn kind(value: &Value) -> Result<Kind, Violation> {
                 shown(other)
             ),
         )),
-        None => Err(at(
-            "kind",
-            "is missing: add ReplicationPolicy, Topic or Queue".into(),
-        )),
+        None => Err(at("kind", "is missing: add ReplicationPolicy, Topic or Queue".into())),
     }
 }
 
 /// Kind and name, as far as they are there.
 fn called(value: &Value) -> Option<String> {
     let kind = value.get("kind")?.as_str()?;
-    match value
-        .get("metadata")
-        .and_then(|metadata| metadata.get("name"))
-        .and_then(Value::as_str)
-    {
+    match value.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str) {
         Some(name) => Some(format!("{} {}", shown(kind), shown(name))),
         None => Some(shown(kind)),
     }
 }
 
+/// Each with the fields that every kind has.
 static POLICY: LazyLock<JSONSchemaProps> = LazyLock::new(root::<ReplicationPolicy>);
 static TOPIC: LazyLock<JSONSchemaProps> = LazyLock::new(root::<Topic>);
 static QUEUE: LazyLock<JSONSchemaProps> = LazyLock::new(root::<Queue>);
@@ -196,14 +186,8 @@ fn root<K: CustomResourceExt>() -> JSONSchemaProps {
         },
     }))
     .expect("written here");
-    schema
-        .properties
-        .get_or_insert_default()
-        .extend(every.properties.into_iter().flatten());
-    schema
-        .required
-        .get_or_insert_default()
-        .push("metadata".into());
+    schema.properties.get_or_insert_default().extend(every.properties.into_iter().flatten());
+    schema.required.get_or_insert_default().push("metadata".into());
     schema
 }
 
@@ -248,7 +232,11 @@ fn metadata() -> Value {
 const METADATA_KEPT: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 
 /// Checks the document against the schema, fills in defaults, applies the rules and reads it.
-fn typed<K>(document: &Document<'_>, schema: &JSONSchemaProps) -> Result<K, Vec<Violation>>
+fn typed<K>(
+    document: &Document<'_>,
+    schema: &JSONSchemaProps,
+    checks: &mut Checks,
+) -> Result<K, Vec<Violation>>
 where
     K: DeserializeOwned,
 {
@@ -263,12 +251,11 @@ where
         }
     }
     structure::fill(schema, &mut value);
-    let mut checker = Checker::default();
-    checker.check(schema, &value, &Path::default());
-    if !checker.violations.is_empty() {
-        return Err(checker.violations);
+    let violations = checks.structure.violations(schema, &value, &Path::default());
+    if !violations.is_empty() {
+        return Err(violations);
     }
-    let violations = Rules::default().check(schema, &value, None);
+    let violations = checks.rules.check(schema, &value, None);
     if !violations.is_empty() {
         return Err(violations);
     }
@@ -280,9 +267,6 @@ where
         *metadata = kept;
     }
     serde_json::from_value(value).map_err(|error| {
-        vec![Violation {
-            field: Path::default(),
-            message: format!("can't be read: {error}"),
-        }]
+        vec![Violation { field: Path::default(), message: format!("can't be read: {error}") }]
     })
 }

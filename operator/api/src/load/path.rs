@@ -60,12 +60,7 @@ impl Path {
     /// Reads a path of plain field names, such as `spec.policy`.
     #[must_use]
     pub fn of(dotted: &str) -> Self {
-        Self(
-            dotted
-                .split('.')
-                .map(|name| Step::Field(name.to_owned()))
-                .collect(),
-        )
+        Self(dotted.split('.').map(|name| Step::Field(name.to_owned())).collect())
     }
 }
 

@@ -50,10 +50,7 @@ impl Problem {
             document: None,
             line: None,
             resource: None,
-            violation: Violation {
-                field: Path::default(),
-                message,
-            },
+            violation: Violation { field: Path::default(), message },
         }
     }
 }

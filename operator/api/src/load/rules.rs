@@ -27,28 +27,20 @@ pub fn validate_update<K>(old: &K, new: &K) -> Result<(), Vec<Violation>>
 where
     K: CustomResourceExt + Serialize,
 {
-    let json = |object: &K| {
-        serde_json::to_value(object).map_err(|error| {
-            vec![Violation {
-                field: Path::default(),
-                message: format!("can't be written as JSON: {error}"),
-            }]
-        })
-    };
-    let (old, new) = (json(old)?, json(new)?);
-    let violations = Rules::default().check(&crate::crd::schema::<K>(), &new, Some(&old));
-    if violations.is_empty() {
-        Ok(())
-    } else {
-        Err(violations)
-    }
+    let violations = Rules::default().change(&crate::crd::schema::<K>(), old, new);
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
 /// Applies rules, each compiled once.
-#[derive(Default)]
 pub(super) struct Rules {
-    /// By their text; what is wrong with it where it is no CEL.
-    programs: BTreeMap<String, Result<Program, String>>,
+    programs: Programs,
+    context: Context<'static, 'static>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { programs: Programs::default(), context: context() }
+    }
 }
 
 impl Rules {
@@ -59,21 +51,43 @@ impl Rules {
         value: &Value,
         old: Option<&Value>,
     ) -> Vec<Violation> {
-        let mut walk = Walk {
-            rules: self,
-            context: context(),
-            violations: Vec::new(),
-        };
+        let violations = Vec::new();
+        let mut walk = Walk { programs: &mut self.programs, context: &self.context, violations };
         walk.visit(schema, value, old, &Path::default());
         walk.violations
     }
+}
 
-    fn program(&mut self, rule: &str) -> Result<&Program, String> {
-        if !self.programs.contains_key(rule) {
-            let program = Program::compile(rule).map_err(|error| error.to_string());
-            self.programs.insert(rule.to_owned(), program);
+impl Rules {
+    /// What of the change from `old` to `new` breaks a rule.
+    pub(super) fn change<K: Serialize>(
+        &mut self,
+        schema: &JSONSchemaProps,
+        old: &K,
+        new: &K,
+    ) -> Vec<Violation> {
+        match (serde_json::to_value(old), serde_json::to_value(new)) {
+            (Ok(old), Ok(new)) => self.check(schema, &new, Some(&old)),
+            (Err(error), _) | (_, Err(error)) => vec![Violation {
+                field: Path::default(),
+                message: format!("can't be written as JSON: {error}"),
+            }],
         }
-        match self.programs.get(rule) {
+    }
+}
+
+/// Compiled rules by their text; what is wrong with it where it is no CEL. Bounded by the number
+/// of rules that the schemas have.
+#[derive(Default)]
+struct Programs(BTreeMap<String, Result<Program, String>>);
+
+impl Programs {
+    fn get(&mut self, rule: &str) -> Result<&Program, String> {
+        if !self.0.contains_key(rule) {
+            let program = Program::compile(rule).map_err(|error| error.to_string());
+            self.0.insert(rule.to_owned(), program);
+        }
+        match self.0.get(rule) {
             Some(Ok(program)) => Ok(program),
             Some(Err(error)) => Err(error.clone()),
             None => Err("not compiled".into()),
@@ -82,8 +96,8 @@ impl Rules {
 }
 
 struct Walk<'r> {
-    rules: &'r mut Rules,
-    context: Context<'static, 'static>,
+    programs: &'r mut Programs,
+    context: &'r Context<'static, 'static>,
     violations: Vec<Violation>,
 }
 
@@ -132,7 +146,7 @@ impl Walk<'_> {
         if let Some(old) = old {
             scope.add_variable_from_value("oldSelf", cel(old));
         }
-        let message = match self.rules.program(&rule.rule) {
+        let message = match self.programs.get(&rule.rule) {
             Err(error) => Some(format!("the rule {} can't be read: {error}", rule.rule)),
             Ok(program) => match program.execute(&scope) {
                 Ok(Cel::Bool(true)) => None,
@@ -145,11 +159,8 @@ impl Walk<'_> {
             },
         };
         if let Some(message) = message {
-            let field = rule
-                .field_path
-                .iter()
-                .flat_map(|at| at.split('.'))
-                .filter(|s| !s.is_empty());
+            let field =
+                rule.field_path.iter().flat_map(|at| at.split('.')).filter(|s| !s.is_empty());
             let field = field.fold(path.clone(), |path, name| path.field(name));
             self.violations.push(Violation { field, message });
         }
@@ -169,9 +180,8 @@ fn context() -> Context<'static, 'static> {
 /// Kubernetes has a type for quantities; bytes will do, as we allow no fractions.
 fn quantity(text: Arc<String>) -> Result<i64, ExecutionError> {
     let error = |message: String| ExecutionError::function_error("quantity", message);
-    let size: ByteSize = text
-        .parse()
-        .map_err(|e: crate::bytes::ParseError| error(e.to_string()))?;
+    let size: ByteSize =
+        text.parse().map_err(|e: crate::bytes::ParseError| error(e.to_string()))?;
     i64::try_from(size.bytes()).map_err(|e| error(e.to_string()))
 }
 
@@ -196,10 +206,8 @@ fn cel(value: &Value) -> Cel {
         Value::String(text) => Cel::String(Arc::new(text.clone())),
         Value::Array(items) => Cel::List(Arc::new(items.iter().map(cel).collect())),
         Value::Object(map) => {
-            let map: HashMap<String, Cel> = map
-                .iter()
-                .map(|(key, value)| (key.clone(), cel(value)))
-                .collect();
+            let map: HashMap<String, Cel> =
+                map.iter().map(|(key, value)| (key.clone(), cel(value))).collect();
             Cel::Map(map.into())
         }
     }

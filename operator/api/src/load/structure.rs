@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::PROBLEMS_MAX;
 use super::path::{Path, shown};
 use super::problem::Violation;
+use crate::{ByteSize, Duration, bytes, time};
 
 /// Fills in what is absent, or null, and has a default.
 pub(super) fn fill(schema: &JSONSchemaProps, value: &mut Value) {
@@ -44,30 +45,36 @@ pub(super) fn fill(schema: &JSONSchemaProps, value: &mut Value) {
 /// Holds values to schemas and collects what is wrong, at most [`PROBLEMS_MAX`] of it.
 #[derive(Debug, Default)]
 pub(super) struct Checker {
-    pub(super) violations: Vec<Violation>,
+    violations: Vec<Violation>,
+    /// Compiled patterns by their text: compiling one takes far longer than using it.
     patterns: BTreeMap<String, Option<Regex>>,
 }
 
 impl Checker {
-    /// Holds `value`, which is at `path`, to `schema`.
-    pub(super) fn check(&mut self, schema: &JSONSchemaProps, value: &Value, path: &Path) {
+    /// What of `value`, which is at `path`, is not as `schema` has it.
+    pub(super) fn violations(
+        &mut self,
+        schema: &JSONSchemaProps,
+        value: &Value,
+        path: &Path,
+    ) -> Vec<Violation> {
+        self.check(schema, value, path);
+        std::mem::take(&mut self.violations)
+    }
+
+    fn check(&mut self, schema: &JSONSchemaProps, value: &Value, path: &Path) {
         if self.violations.len() >= PROBLEMS_MAX {
             return;
         }
         if let Some(expected) = unexpected_type(schema, value) {
-            return self.say(
-                path,
-                format!("must be {expected}, but is {}", described(value)),
-            );
+            return self.say(path, format!("must be {expected}, but is {}", described(value)));
         }
         if let Some(allowed) = &schema.enum_
             && !allowed.iter().any(|allowed| allowed.0 == *value)
         {
             let names = allowed.iter().map(|allowed| plain(&allowed.0));
-            return self.say(
-                path,
-                format!("must be {}, but is {}", one_of(names), described(value)),
-            );
+            return self
+                .say(path, format!("must be {}, but is {}", one_of(names), described(value)));
         }
         match value {
             Value::Object(_) => self.object(schema, value, path),
@@ -83,10 +90,7 @@ impl Checker {
     }
 
     fn say(&mut self, path: &Path, message: String) {
-        self.violations.push(Violation {
-            field: path.clone(),
-            message,
-        });
+        self.violations.push(Violation { field: path.clone(), message });
     }
 
     fn object(&mut self, schema: &JSONSchemaProps, value: &Value, path: &Path) {
@@ -96,20 +100,11 @@ impl Checker {
                 self.say(&path.field(name), "is missing: add it".into());
             }
         }
-        if schema
-            .max_properties
-            .is_some_and(|max| len(map.len()) > max)
-        {
+        if schema.max_properties.is_some_and(|max| len(map.len()) > max) {
             let max = schema.max_properties.unwrap_or_default();
-            self.say(
-                path,
-                format!("has {} entries, more than {max}: remove some", map.len()),
-            );
+            self.say(path, format!("has {} entries, more than {max}: remove some", map.len()));
         }
-        if schema
-            .min_properties
-            .is_some_and(|min| len(map.len()) < min)
-        {
+        if schema.min_properties.is_some_and(|min| len(map.len()) < min) {
             let min = schema.min_properties.unwrap_or_default();
             self.say(
                 path,
@@ -127,11 +122,7 @@ impl Checker {
                 (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
                 (None, _) if schema.x_kubernetes_preserve_unknown_fields == Some(true) => {}
                 (None, _) => {
-                    let known = schema
-                        .properties
-                        .iter()
-                        .flatten()
-                        .map(|(name, _)| name.as_str());
+                    let known = schema.properties.iter().flatten().map(|(name, _)| name.as_str());
                     self.say(&at, unknown_field(name, known));
                 }
             }
@@ -143,10 +134,8 @@ impl Checker {
 
     fn array(&mut self, schema: &JSONSchemaProps, items: &[Value], path: &Path) {
         if let Some(max) = schema.max_items.filter(|max| len(items.len()) > *max) {
-            return self.say(
-                path,
-                format!("has {} items, more than {max}: remove some", items.len()),
-            );
+            return self
+                .say(path, format!("has {} items, more than {max}: remove some", items.len()));
         }
         if let Some(min) = schema.min_items.filter(|min| len(items.len()) < *min) {
             self.say(
@@ -165,50 +154,51 @@ impl Checker {
     fn text(&mut self, schema: &JSONSchemaProps, text: &str, path: &Path) {
         let length = len(text.chars().count());
         if let Some(max) = schema.max_length.filter(|max| length > *max) {
-            return self.say(
-                path,
-                format!("has {length} characters, more than {max}: shorten it"),
-            );
+            return self.say(path, format!("has {length} characters, more than {max}: shorten it"));
         }
         if let Some(min) = schema.min_length.filter(|min| length < *min) {
-            return self.say(
-                path,
-                format!("must have at least {min} characters: write more"),
-            );
+            return self.say(path, format!("must have at least {min} characters: write more"));
         }
         let Some(pattern) = &schema.pattern else {
             return;
         };
-        let regex = self
-            .patterns
-            .entry(pattern.clone())
-            .or_insert_with(|| Regex::new(pattern).ok());
+        let regex =
+            self.patterns.entry(pattern.clone()).or_insert_with(|| Regex::new(pattern).ok());
         if !regex.as_ref().is_some_and(|regex| regex.is_match(text)) {
-            let remedy = match &schema.description {
-                Some(description) => format!("see what it is for: {description}"),
-                None => "write it in that form".into(),
-            };
-            self.say(
-                path,
-                format!("{:?} does not match {pattern}: {remedy}", shown(text)),
-            );
+            self.say(path, mismatch(schema, pattern, text));
         }
     }
 
     fn number(&mut self, schema: &JSONSchemaProps, number: f64, path: &Path) {
         if let Some(min) = schema.minimum.filter(|min| number < *min) {
-            self.say(
-                path,
-                format!("must be at least {min}, but is {number}: raise it"),
-            );
+            self.say(path, format!("must be at least {min}, but is {number}: raise it"));
         }
         if let Some(max) = schema.maximum.filter(|max| number > *max) {
-            self.say(
-                path,
-                format!("must be at most {max}, but is {number}: lower it"),
-            );
+            self.say(path, format!("must be at most {max}, but is {number}: lower it"));
         }
     }
+}
+
+/// What to say of a text that is not of the form that it must have.
+fn mismatch(schema: &JSONSchemaProps, pattern: &str, text: &str) -> String {
+    // Where the form is one of our own types, its parser says it better than the pattern.
+    let short = shown(text);
+    let own = if pattern == bytes::PATTERN {
+        short.parse::<ByteSize>().err().map(|error| error.to_string())
+    } else if pattern == time::PATTERN {
+        short.parse::<Duration>().err().map(|error| error.to_string())
+    } else if pattern == time::retention_pattern() {
+        short.parse::<Duration>().err().map(|error| format!("{error}, or Unlimited"))
+    } else {
+        None
+    };
+    own.unwrap_or_else(|| {
+        let remedy = match &schema.description {
+            Some(description) => format!("see what it is for: {description}"),
+            None => "write it in that form".into(),
+        };
+        format!("{short:?} does not match {pattern}: {remedy}")
+    })
 }
 
 /// A length as the schema counts it.
@@ -246,9 +236,7 @@ fn described(value: &Value) -> String {
 }
 
 fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// `A`, `A or B`, `A, B or C`.
@@ -266,21 +254,15 @@ pub(super) fn unknown_field<'a>(name: &str, known: impl Iterator<Item = &'a str>
     let known: Vec<_> = known.collect();
     // Longer names are no slip of the pen, and the distance takes time in proportion to both.
     let near = (name.len() <= 64)
-        .then(|| {
-            known
-                .iter()
-                .map(|known| (distance(name, known), *known))
-                .min()
-        })
+        .then(|| known.iter().map(|known| (distance(name, known), *known)).min())
         .flatten()
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
     match near {
         Some((_, near)) => format!("is not a field that is known: did you mean {near}?"),
         None if known.is_empty() => "is not a field that is known: remove it".into(),
-        None => format!(
-            "is not a field that is known: remove it, or choose from {}",
-            known.join(", ")
-        ),
+        None => {
+            format!("is not a field that is known: remove it, or choose from {}", known.join(", "))
+        }
     }
 }
 

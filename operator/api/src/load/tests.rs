@@ -14,11 +14,8 @@ const EXAMPLE: &str = include_str!("../../../../examples/orders.yaml");
 
 /// What loading one file named `a.yaml` says.
 fn load_text(text: &str) -> Result<Loaded, Vec<String>> {
-    load(&[Source {
-        name: "a.yaml",
-        text,
-    }])
-    .map_err(|problems| problems.iter().map(Problem::to_string).collect())
+    load(&[Source { name: "a.yaml", text }])
+        .map_err(|problems| problems.iter().map(Problem::to_string).collect())
 }
 
 #[test]
@@ -28,28 +25,16 @@ fn the_example_loads() {
     assert_eq!(policy.metadata.name.as_deref(), Some("orders"));
     assert_eq!(policy.metadata.uid, None);
     assert_eq!(
-        (
-            policy.spec.brokers,
-            policy.spec.replicas,
-            policy.spec.min_in_sync_replicas
-        ),
+        (policy.spec.brokers, policy.spec.replicas, policy.spec.min_in_sync_replicas),
         (3, 3, 2)
     );
     assert_eq!(policy.spec.flush.mode, FlushMode::Sync);
     assert_eq!(policy.spec.unclean_election(), UncleanElection::Never);
     assert_eq!(policy.spec.listeners.kafka.internal.port, 9092);
-    let [topic] = loaded.topics.as_slice() else {
-        panic!("one topic")
-    };
+    let [topic] = loaded.topics.as_slice() else { panic!("one topic") };
     assert_eq!(topic.topic_name(), "orders");
-    assert_eq!(
-        (topic.spec.partitions, topic.spec.max_message_bytes),
-        (6, 1_048_588)
-    );
-    assert_eq!(
-        topic.spec.retention.time,
-        RetentionTime::For(Duration::from_days(7))
-    );
+    assert_eq!((topic.spec.partitions, topic.spec.max_message_bytes), (6, 1_048_588));
+    assert_eq!(topic.spec.retention.time, RetentionTime::For(Duration::from_days(7)));
     assert!(loaded.queues.is_empty());
 }
 
@@ -59,10 +44,7 @@ fn an_empty_spec_is_the_default() {
     let loaded = load_text(
         "{apiVersion: holdfast.dev/v1alpha1, kind: ReplicationPolicy, metadata: {name: p}, spec: {}}",
     );
-    assert_eq!(
-        loaded.unwrap().policy.spec,
-        ReplicationPolicySpec::default()
-    );
+    assert_eq!(loaded.unwrap().policy.spec, ReplicationPolicySpec::default());
 }
 
 #[test]
@@ -85,24 +67,30 @@ status: {safeToRestart: maybe}
 fn several_files_are_one_set() {
     let (policy, topic) = EXAMPLE.rsplit_once("---").unwrap();
     let loaded = load(&[
-        Source {
-            name: "topic.yaml",
-            text: topic,
-        },
-        Source {
-            name: "policy.yaml",
-            text: policy,
-        },
+        Source { name: "topic.yaml", text: topic },
+        Source { name: "policy.yaml", text: policy },
     ]);
     assert_eq!(loaded.unwrap().topics.len(), 1);
+}
+
+/// As many topics as one may declare are no trouble.
+#[test]
+fn many_documents_load() {
+    let (policy, topic) = EXAMPLE.rsplit_once("---").unwrap();
+    let topics: String = (0..2_000)
+        .map(|n| format!("---{}", topic.replace("name: orders", &format!("name: t{n}"))))
+        .collect();
+    let text = format!("{policy}{topics}");
+    let loaded = load_text(&text).unwrap();
+    assert_eq!(loaded.topics.len(), 2_000);
+    let again = load_update(&[Source { name: "a.yaml", text: &text }], &Previous::from(&loaded));
+    assert_eq!(again.unwrap(), loaded);
 }
 
 #[test]
 fn hostile_files_are_refused_in_bounded_time() {
     let deep = format!("a: {}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let deep_block: String = (0..2_000)
-        .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-        .collect();
+    let deep_block: String = (0..2_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
     let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
     for level in 1..12 {
         let alias = format!("*a{},", level - 1).repeat(10);
@@ -124,10 +112,7 @@ fn hostile_files_are_refused_in_bounded_time() {
     ] {
         let problems = load_text(text).unwrap_err();
         assert!(!problems.is_empty() && problems.len() <= PROBLEMS_MAX + 1);
-        assert!(
-            problems.iter().all(|problem| problem.len() < 4096),
-            "{problems:?}"
-        );
+        assert!(problems.iter().all(|problem| problem.len() < 4096), "{problems:?}");
     }
 }
 

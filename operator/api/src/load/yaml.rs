@@ -86,16 +86,11 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Error> {
             line: error.location().and_then(|location| line(&location)),
             message: plain_message(&error),
         })?;
-    Ok(Parsed {
-        value: tree.value.to_json(),
-        tree,
-    })
+    Ok(Parsed { value: tree.value.to_json(), tree })
 }
 
 fn line(location: &serde_saphyr::Location) -> Option<usize> {
-    usize::try_from(location.line())
-        .ok()
-        .filter(|line| *line > 0)
+    usize::try_from(location.line()).ok().filter(|line| *line > 0)
 }
 
 /// The message without the place, which the problem has already.
@@ -161,9 +156,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
         // Infinity and NaN are no JSON; a string is refused wherever a number is wanted.
         let number = Number::from_f64(value).map(Value::Number);
-        Ok(Node::Scalar(
-            number.unwrap_or_else(|| value.to_string().into()),
-        ))
+        Ok(Node::Scalar(number.unwrap_or_else(|| value.to_string().into())))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {

@@ -49,9 +49,7 @@ fn default_internal_port() -> u16 {
 
 impl Default for InternalListener {
     fn default() -> Self {
-        Self {
-            port: default_internal_port(),
-        }
+        Self { port: default_internal_port() }
     }
 }
 
@@ -90,10 +88,7 @@ pub struct ExternalListener {
     /// `kafka-{broker}.example.com`. Without it, the address of the broker's node (NodePort) or
     /// of its load balancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^([a-zA-Z0-9.:-]|\{broker\})+$")
-    )]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^([a-zA-Z0-9.:-]|\{broker\})+$"))]
     pub advertised_host: Option<String>,
 
     /// Port that clients are told. If advertisedHost contains `{broker}` it is the same for all;

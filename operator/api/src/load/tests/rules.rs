@@ -70,12 +70,8 @@ fn messages(schema: &JSONSchemaProps) -> BTreeSet<String> {
                     .into_iter()
                     .flatten()
                 {
-                    found.insert(
-                        rule["message"]
-                            .as_str()
-                            .expect("a rule has a message")
-                            .to_owned(),
-                    );
+                    found
+                        .insert(rule["message"].as_str().expect("a rule has a message").to_owned());
                 }
                 rest.extend(map.into_iter().map(|(_, value)| value));
             }
@@ -101,11 +97,7 @@ fn run<K: CustomResourceExt>(cases: &str) {
         let [Violation { field, message }] = violations.as_slice() else {
             panic!("{}: not one violation: {violations:?}", case.message);
         };
-        assert!(
-            message.starts_with(&case.message),
-            "{message}\n{}",
-            case.message
-        );
+        assert!(message.starts_with(&case.message), "{message}\n{}", case.message);
         assert_eq!(field.to_string(), case.field, "{message}");
         assert!(
             message.contains(": "),
@@ -140,23 +132,13 @@ fn shard() {
 #[test]
 fn names_follow_their_patterns() {
     let schema = crd::schema::<Topic>();
-    for (name, good) in [
-        ("a.B_c-9", true),
-        ("a b", false),
-        ("", false),
-        ("ä", false),
-        ("a\n", false),
-    ] {
+    for (name, good) in
+        [("a.B_c-9", true), ("a b", false), ("", false), ("ä", false), ("a\n", false)]
+    {
         let value = object::<Topic>(&json!({"policy": "p"}), &json!({"name": name}));
         let spec = schema.properties.as_ref().unwrap().get("spec").unwrap();
-        let mut checker = Checker::default();
-        checker.check(spec, &value["spec"], &Path::of("spec"));
-        assert_eq!(
-            checker.violations.is_empty(),
-            good,
-            "{name:?}: {:?}",
-            checker.violations
-        );
+        let violations = Checker::default().violations(spec, &value["spec"], &Path::of("spec"));
+        assert_eq!(violations.is_empty(), good, "{name:?}: {:?}", violations);
     }
 }
 
@@ -170,10 +152,7 @@ fn updates_of_typed_resources_are_checked() {
     assert_eq!(validate_update(&topic(3), &topic(4)), Ok(()));
     let violations = validate_update(&topic(4), &topic(3)).unwrap_err();
     assert_eq!(
-        violations
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
+        violations.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
             "spec.partitions can only grow, because messages are in them: put the old number back, or a larger one"
         ]

@@ -37,10 +37,7 @@ fn visit(schema: &Value, path: &str) {
         return;
     };
     for (keyword, value) in keywords {
-        assert!(
-            KNOWN.contains(&keyword.as_str()),
-            "{path}: the keyword {keyword} is not checked"
-        );
+        assert!(KNOWN.contains(&keyword.as_str()), "{path}: the keyword {keyword} is not checked");
         match keyword.as_str() {
             "properties" => {
                 for (name, property) in value.as_object().unwrap() {
@@ -58,13 +55,7 @@ fn visit(schema: &Value, path: &str) {
 fn every_keyword_is_checked() {
     for crd in crd::crds() {
         for version in &crd.spec.versions {
-            let schema = version
-                .schema
-                .as_ref()
-                .unwrap()
-                .open_api_v3_schema
-                .as_ref()
-                .unwrap();
+            let schema = version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
             visit(&serde_json::to_value(schema).unwrap(), &crd.spec.names.kind);
         }
     }
@@ -74,17 +65,11 @@ fn every_keyword_is_checked() {
 #[test]
 fn every_field_is_described() {
     fn visit(schema: &Value, path: &str) {
-        for (name, property) in schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
+        for (name, property) in
+            schema.get("properties").and_then(Value::as_object).into_iter().flatten()
         {
             let path = format!("{path}.{name}");
-            assert!(
-                property.get("description").is_some(),
-                "{path} has no description"
-            );
+            assert!(property.get("description").is_some(), "{path} has no description");
             visit(property, &path);
         }
         if let Some(items) = schema.get("items") {
@@ -93,13 +78,7 @@ fn every_field_is_described() {
     }
     for crd in crd::crds() {
         for version in &crd.spec.versions {
-            let schema = version
-                .schema
-                .as_ref()
-                .unwrap()
-                .open_api_v3_schema
-                .as_ref()
-                .unwrap();
+            let schema = version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
             visit(&serde_json::to_value(schema).unwrap(), &crd.spec.names.kind);
         }
     }
