@@ -13,41 +13,29 @@ pub(crate) fn replicas(policy: &Policy, shard: ShardId) -> Vec<BrokerId> {
         .collect()
 }
 
-/// What is written first, or sent to brokers so that they make an empty replica and report it:
-/// a record without leader and in-sync replicas, of version zero, which is never in the store.
-pub(crate) fn assignment(policy: &Policy, shard: ShardId) -> ShardRecord {
-    ShardRecord {
-        shard,
-        version: Version::default(),
-        epoch: Epoch(0),
-        leader: None,
-        isr: Vec::new(),
-        replicas: replicas(policy, shard),
-        min_in_sync_replicas: policy.min_in_sync_replicas,
-        flush: policy.flush,
-        unclean_epoch: None,
-    }
-}
-
 /// The first record of `shard`, once all its replicas have reported; `None` until then.
 pub(crate) fn initial<'a>(
     policy: &Policy,
     shard: ShardId,
     report: impl Fn(BrokerId) -> Option<&'a Report>,
 ) -> Option<ShardRecord> {
-    let assignment = assignment(policy, shard);
+    let replicas = replicas(policy, shard);
     let member = |broker: &BrokerId| {
         let report = report(*broker)?;
         let empty = report.failure.is_none() && report.end.0 == 0 && report.epoch.0 == 0;
         empty.then_some(Member { broker: *broker, incarnation: report.incarnation })
     };
-    let isr: Vec<Member> = assignment.replicas.iter().map(member).collect::<Option<_>>()?;
+    let isr: Vec<Member> = replicas.iter().map(member).collect::<Option<_>>()?;
     Some(ShardRecord {
-        version: assignment.version.next(),
-        epoch: assignment.epoch.next(),
+        shard,
+        version: Version::default().next(),
+        epoch: Epoch::default().next(),
         leader: isr.first().copied(),
         isr,
-        ..assignment
+        replicas,
+        min_in_sync_replicas: policy.min_in_sync_replicas,
+        flush: policy.flush,
+        unclean_epoch: None,
     })
 }
 

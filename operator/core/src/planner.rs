@@ -154,14 +154,8 @@ impl Planner {
             return;
         };
         known.connect(boot, now);
-        let records: Vec<ShardRecord> =
-            self.shards.iter().map(|(id, s)| self.to_send(*id, s)).collect();
+        let records = self.records().cloned().collect();
         self.act(Action::Send { broker, message: Message::Records(records) });
-    }
-
-    /// The record of a shard, or where its replicas go while it has none.
-    fn to_send(&self, id: ShardId, shard: &Shard) -> ShardRecord {
-        shard.record.clone().unwrap_or_else(|| crate::bootstrap::assignment(&self.policy, id))
     }
 
     fn handle_reports(&mut self, id: BrokerId, reports: Vec<Report>, complete: bool, now: Time) {
