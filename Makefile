@@ -1,0 +1,62 @@
+# Everything that one does with Holdfast from a checkout. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+export CARGO_TERM_COLOR ?= auto
+DENY := .cache/tools/bin/cargo-deny
+DENY_VERSION := 0.20.2
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the release binary, target/release/holdfast
+	cargo build --release --locked
+
+.PHONY: demo
+demo: build ## three brokers on this machine, a live table; Ctrl-C ends it
+	target/release/holdfast up examples/orders.yaml --data .data/demo
+
+.PHONY: demo-check
+demo-check: build ## the demo that drives itself: produce, kill -9 a leader, read everything back
+	tests/demo-check
+
+.PHONY: test
+test: lint unit demo-check clients ## everything that continuous integration runs
+
+.PHONY: lint
+lint: $(DENY) ## formatting, clippy, licences, generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(DENY) --offline check --hide-inclusion-graph licenses bans sources
+	tests/lint
+
+$(DENY):
+	cargo install --quiet --locked --root .cache/tools cargo-deny@$(DENY_VERSION)
+
+.PHONY: unit
+unit: ## unit and property tests
+	cargo test --workspace --locked
+
+.PHONY: clients
+clients: build ## other people's clients against three local brokers
+	tests/clients/run
+
+.PHONY: conformance
+conformance: build ## other people's test suites; takes about an hour
+	tests/conformance/run
+
+.PHONY: bench
+bench: build ## side by side with Apache Kafka on this machine
+	bench/run
+
+.PHONY: crds
+crds: ## write crds/ anew from the Rust types
+	cargo run --quiet --locked -p holdfast-api --bin crdgen
+
+.PHONY: clean
+clean: ## remove what was built, cached and stored here
+	cargo clean
+	rm -rf .cache .data
