@@ -14,6 +14,7 @@ mod history;
 mod lead;
 mod leader;
 mod message;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,8 @@ use holdfast_protocol::{
 pub use history::History;
 pub use message::{Answer, Fault, Fetch, FetchKey, IsrRequest, Outcome, Output};
 
+pub use rules::{Rule, Rules};
+
 use leader::Leader;
 
 /// How a replica behaves in time.
@@ -34,12 +37,14 @@ pub struct Settings {
     /// A follower that was not at the leader's end for longer leaves the ISR, ms.
     pub lag_ms_max: u64,
     /// A waiting fetch without news is answered after this, ms, so that both sides know that
-    /// the other lives.
+    /// the other lives. A fetch without an answer for three times as long is repeated.
     pub idle_ms: u64,
     /// How often an unanswered wish for another ISR is repeated, ms.
     pub isr_retry_ms: u64,
     /// A refused fetch is repeated after this, ms.
     pub refetch_ms: u64,
+    /// All of them, but in tests.
+    pub rules: Rules,
 }
 
 impl Default for Settings {
@@ -49,6 +54,7 @@ impl Default for Settings {
             idle_ms: 500,
             isr_retry_ms: 1_000,
             refetch_ms: 100,
+            rules: Rules::default(),
         }
     }
 }
@@ -94,6 +100,8 @@ struct Follower {
     reported: Position,
     /// When the last fetch was refused, or otherwise without effect.
     refused_ms: Option<u64>,
+    /// Since when the fetch under way was seen to have no answer.
+    unanswered_ms: Option<u64>,
 }
 
 /// One replica of one shard.
@@ -119,10 +127,7 @@ impl Replica {
     #[must_use]
     pub fn new(me: BrokerId, shard: ShardId, settings: Settings, log: Recovered) -> Self {
         let mut replica = Self {
-            me: Member {
-                broker: me,
-                incarnation: log.incarnation,
-            },
+            me: Member { broker: me, incarnation: log.incarnation },
             shard,
             settings,
             record: None,
@@ -200,11 +205,7 @@ impl Replica {
     /// Up to here its log counts as held: durable in Sync, written in Async.
     #[must_use]
     pub fn held(&self) -> Position {
-        match self
-            .record
-            .as_ref()
-            .map_or(FlushMode::Sync, |record| record.flush)
-        {
+        match self.record.as_ref().map_or(FlushMode::Sync, |record| record.flush) {
             FlushMode::Sync => self.durable,
             FlushMode::Async => self.end,
         }
@@ -264,9 +265,8 @@ impl Replica {
         }
         let newer_epoch = record.epoch > self.epoch();
         self.outputs.push_back(Output::Persist(record.clone()));
-        let unclean_since_last = record
-            .unclean_epoch
-            .is_some_and(|epoch| epoch > self.history.last());
+        let unclean_since_last =
+            record.unclean_epoch.is_some_and(|epoch| epoch > self.history.last());
         self.record = Some(record.clone());
         if matches!(self.role, Role::Halted) && !unclean_since_last {
             return true;
@@ -297,14 +297,8 @@ impl Replica {
                 self.tell_waiting(now_ms);
                 self.review_isr(now_ms);
             }
-            Role::Follower(follower)
-                if follower
-                    .refused_ms
-                    .is_some_and(|at| now_ms >= at + self.settings.refetch_ms) =>
-            {
-                self.fetch();
-            }
-            Role::Follower(_) | Role::Idle | Role::Halted => {}
+            Role::Follower(_) => self.fetch_again(now_ms),
+            Role::Idle | Role::Halted => {}
         }
     }
 
@@ -336,6 +330,7 @@ impl Replica {
                 asked: None,
                 reported: Position(0),
                 refused_ms: None,
+                unanswered_ms: None,
             }),
             Some(_) | None => Role::Idle,
         }

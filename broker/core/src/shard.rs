@@ -15,8 +15,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::entry::{Draft, Kind};
 use holdfast_protocol::{
-    BrokerId, Epoch, Header, Incarnation, Offset, Position, ShardRecord, StreamId, Version,
-    command,
+    BrokerId, Epoch, Header, Incarnation, Offset, Position, ShardRecord, StreamId, Version, command,
 };
 use prost::Message;
 
@@ -150,9 +149,7 @@ impl Shard {
     /// Whether a change of the catalog waits to be committed.
     #[must_use]
     pub fn catalog_is_changing(&self) -> bool {
-        self.pending
-            .iter()
-            .any(|c| matches!(c.header.kind, Kind::DeclareTopic | Kind::DeleteTopic))
+        self.pending.iter().any(|c| matches!(c.header.kind, Kind::DeclareTopic | Kind::DeleteTopic))
     }
 
     /// Whether this replica may take commands now.
@@ -161,11 +158,7 @@ impl Shard {
     /// [`Refusal::NotLeader`], [`Refusal::NotEnoughReplicas`].
     pub fn accepts(&self) -> Result<Epoch, Refusal> {
         let epoch = self.replica.confirmed().ok_or(Refusal::NotLeader)?;
-        if self.replica.may_commit() {
-            Ok(epoch)
-        } else {
-            Err(Refusal::NotEnoughReplicas)
-        }
+        if self.replica.may_commit() { Ok(epoch) } else { Err(Refusal::NotEnoughReplicas) }
     }
 
     /// Takes one batch of a client. [`Shard::finish`] hands what was taken to the log. Whether
@@ -181,17 +174,11 @@ impl Shard {
             match self.tail.check(&self.state, stream, stamp) {
                 Sequence::Follows => {}
                 Sequence::Repeated(offset) => {
-                    return Ok(Placed {
-                        offset,
-                        until: self.next,
-                    });
+                    return Ok(Placed { offset, until: self.next });
                 }
                 Sequence::RepeatedLongAgo => return Err(Refusal::RepeatedLongAgo),
                 Sequence::Gap(expected) => {
-                    return Err(Refusal::Gap {
-                        found: stamp.first,
-                        expected,
-                    });
+                    return Err(Refusal::Gap { found: stamp.first, expected });
                 }
                 Sequence::Fenced(current) => return Err(Refusal::Fenced { current }),
             }
@@ -207,10 +194,7 @@ impl Shard {
             timestamp_ms: batch.timestamp_ms_max,
             body: &body,
         });
-        Ok(Placed {
-            offset,
-            until: self.next,
-        })
+        Ok(Placed { offset, until: self.next })
     }
 
     /// Takes a command that is no batch.
@@ -233,10 +217,7 @@ impl Shard {
     ) -> Result<Position, Refusal> {
         self.accepts()?;
         let body = body.encode_to_vec();
-        self.take(Draft {
-            stream,
-            ..Draft::command(kind, &body)
-        });
+        self.take(Draft { stream, ..Draft::command(kind, &body) });
         Ok(self.next)
     }
 
@@ -324,13 +305,10 @@ impl Shard {
         self.pending.clear();
         self.pending_bytes = 0;
         let streams: Vec<StreamId> = self.state.streams().map(|(id, _)| *id).collect();
-        self.changes
-            .extend(streams.into_iter().map(Change::StreamGone));
-        self.changes
-            .extend(state.streams().map(|(id, _)| Change::Stream(*id)));
+        self.changes.extend(streams.into_iter().map(Change::StreamGone));
+        self.changes.extend(state.streams().map(|(id, _)| Change::Stream(*id)));
         self.changes.push_back(Change::Catalog);
-        self.replica
-            .handle_bootstrap(start, state.position(), history);
+        self.replica.handle_bootstrap(incarnation, start, state.position(), history);
         self.state = state;
         self.next = self.replica.end();
         self.settle(now_ms);
@@ -409,11 +387,7 @@ impl Shard {
     }
 
     fn forget_from(&mut self, to: Position) {
-        while self
-            .pending
-            .back()
-            .is_some_and(|command| command.header.position >= to)
-        {
+        while self.pending.back().is_some_and(|command| command.header.position >= to) {
             if let Some(command) = self.pending.pop_back() {
                 self.pending_bytes -= u64::from(command.header.length);
             }
@@ -423,11 +397,7 @@ impl Shard {
 
     fn apply_committed(&mut self) {
         let committed = self.replica.committed();
-        while self
-            .pending
-            .front()
-            .is_some_and(|command| command.header.position < committed)
-        {
+        while self.pending.front().is_some_and(|command| command.header.position < committed) {
             let Some(command) = self.pending.pop_front() else {
                 break;
             };

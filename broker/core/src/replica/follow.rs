@@ -4,7 +4,7 @@ use bytes::Bytes;
 use holdfast_protocol::{BrokerId, Epoch, Header, Incarnation, Position, entry};
 
 use super::message::{Answer, Fault, Fetch, FetchKey, Outcome, Output};
-use super::{History, Replica, Role};
+use super::{History, Replica, Role, Rule, Settings};
 
 impl Replica {
     fn key(&self) -> FetchKey {
@@ -31,8 +31,25 @@ impl Replica {
         follower.asked = Some(key);
         follower.reported = held;
         follower.refused_ms = None;
+        follower.unanswered_ms = None;
         let leader = follower.leader;
         self.outputs.push_back(Output::Fetch(leader, fetch));
+    }
+
+    /// Repeats a fetch that was refused, or that seems lost: it, its answer, or an older one that
+    /// came late and took its place at the leader.
+    pub(super) fn fetch_again(&mut self, now_ms: u64) {
+        let Settings { refetch_ms, idle_ms, .. } = self.settings;
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
+        let due_ms = match follower.refused_ms {
+            Some(refused_ms) => refused_ms + refetch_ms,
+            None => *follower.unanswered_ms.get_or_insert(now_ms) + 3 * idle_ms,
+        };
+        if now_ms >= due_ms {
+            self.fetch();
+        }
     }
 
     /// The connection to a leader stands, again or for the first time.
@@ -48,17 +65,16 @@ impl Replica {
         let Role::Follower(follower) = &mut self.role else {
             return;
         };
-        let asked = follower.asked == Some(answer.key);
-        if follower.leader != from || answer.key != now || !asked {
+        let mut moved = follower.asked != Some(answer.key) || answer.key != now;
+        if !self.settings.rules.keep(Rule::DropMoved) {
+            moved = answer.key.position != now.position;
+        }
+        if follower.leader != from || moved {
             return;
         }
         follower.asked = None;
         match answer.outcome {
-            Outcome::Data {
-                entries,
-                committed,
-                next,
-            } => self.take(entries, committed, next),
+            Outcome::Data { entries, committed, next } => self.take(entries, committed, next),
             Outcome::Diverged { epoch, end } => self.part(epoch, end),
             // A newer record is on its way, or the leader has not seen its own yet.
             Outcome::Refused { .. } => follower.refused_ms = Some(now_ms),
@@ -97,10 +113,7 @@ impl Replica {
         for header in &headers {
             let gap = header.position > expected && header.position < self.gaps_until;
             if header.position != expected && !gap {
-                return Err(format!(
-                    "position {} where {expected} follows",
-                    header.position
-                ));
+                return Err(format!("position {} where {expected} follows", header.position));
             }
             // While a checkpoint is being filled in, its own history already covers the entries.
             let known = header.position < self.gaps_until;
@@ -112,9 +125,7 @@ impl Replica {
         }
         let gap = next > expected && next <= self.gaps_until;
         if next != expected && !gap {
-            return Err(format!(
-                "the next position is said to be {next}, not {expected}"
-            ));
+            return Err(format!("the next position is said to be {next}, not {expected}"));
         }
         Ok(headers)
     }

@@ -16,13 +16,8 @@ impl History {
     /// Where epochs or positions do not grow: such a log is damaged, and must not be opened.
     #[must_use]
     pub fn new(epochs: Vec<(Epoch, Position)>) -> Self {
-        let grows = epochs
-            .windows(2)
-            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
-        assert!(
-            grows,
-            "an epoch history grows in epoch and position: {epochs:?}"
-        );
+        let grows = epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+        assert!(grows, "an epoch history grows in epoch and position: {epochs:?}");
         Self(epochs)
     }
 
@@ -43,11 +38,7 @@ impl History {
     /// # Panics
     /// Where the epoch is older than the last: entries of a log never go back in epoch.
     pub fn note(&mut self, epoch: Epoch, position: Position) {
-        assert!(
-            epoch >= self.last(),
-            "epoch {epoch} after {} at {position}",
-            self.last()
-        );
+        assert!(epoch >= self.last(), "epoch {epoch} after {} at {position}", self.last());
         if epoch > self.last() {
             self.0.push((epoch, position));
         }
@@ -93,25 +84,13 @@ mod tests {
     #[test]
     fn an_epoch_ends_where_the_next_begins() {
         let end = Position(12);
-        for (asked, epoch, ends) in [
-            (0, 0, 0),
-            (1, 1, 5),
-            (2, 1, 5),
-            (3, 3, 9),
-            (4, 4, 12),
-            (9, 4, 12),
-        ] {
+        for (asked, epoch, ends) in
+            [(0, 0, 0), (1, 1, 5), (2, 1, 5), (3, 3, 9), (4, 4, 12), (9, 4, 12)]
+        {
             let expected = (Epoch(epoch), Position(ends));
-            assert_eq!(
-                history().end_of(Epoch(asked), end),
-                expected,
-                "asked for {asked}"
-            );
+            assert_eq!(history().end_of(Epoch(asked), end), expected, "asked for {asked}");
         }
-        assert_eq!(
-            History::default().end_of(Epoch(3), Position(0)),
-            (Epoch(0), Position(0))
-        );
+        assert_eq!(History::default().end_of(Epoch(3), Position(0)), (Epoch(0), Position(0)));
     }
 
     #[test]

@@ -5,12 +5,12 @@ use holdfast_protocol::{BrokerId, Epoch, Member, Position};
 
 use super::leader::{Leader, Progress, View};
 use super::message::{Answer, Fetch, FetchKey, IsrRequest, Outcome, Output};
-use super::{Replica, Role};
+use super::{Replica, Role, Rule};
 
 impl Replica {
     /// Begins an epoch. The caller appends the epoch start at once ([`Replica::handle_appended`]).
     pub(super) fn lead(&mut self, epoch: Epoch, now_ms: u64) {
-        self.role = Role::Leader(Leader::new(epoch, self.end, now_ms));
+        self.role = Role::Leader(Leader::new(epoch, self.end, now_ms, self.settings.rules));
     }
 
     /// The epoch whose start this leader has still to append.
@@ -24,16 +24,11 @@ impl Replica {
     /// # Panics
     /// Where this replica does not lead: nothing else may be appended then.
     pub fn handle_appended(&mut self, entries: Bytes, next: Position, now_ms: u64) {
-        let epoch = self
-            .leads()
-            .expect("only a leader appends entries of its own");
+        let epoch = self.leads().expect("only a leader appends entries of its own");
         assert!(next > self.end, "an append ends past the log's end");
         self.history.note(epoch, self.end);
         self.end = next;
-        self.outputs.push_back(Output::Append {
-            bytes: entries,
-            headers: Vec::new(),
-        });
+        self.outputs.push_back(Output::Append { bytes: entries, headers: Vec::new() });
         self.serve_waiting();
         self.advance(now_ms);
     }
@@ -43,19 +38,11 @@ impl Replica {
         let outcome = match &self.role {
             Role::Leader(leader) if leader.epoch == fetch.key.epoch => self.check(&fetch),
             Role::Leader(_) | Role::Idle | Role::Follower { .. } | Role::Halted => {
-                Some(Outcome::Refused {
-                    epoch: self.epoch(),
-                })
+                Some(Outcome::Refused { epoch: self.epoch() })
             }
         };
         if let Some(outcome) = outcome {
-            self.outputs.push_back(Output::Answer(
-                from,
-                Answer {
-                    key: fetch.key,
-                    outcome,
-                },
-            ));
+            self.outputs.push_back(Output::Answer(from, Answer { key: fetch.key, outcome }));
             return;
         }
         self.note_progress(from, &fetch, now_ms);
@@ -69,11 +56,10 @@ impl Replica {
         let key = fetch.key;
         let bootstraps = key.position < fetch.gaps_until;
         let (epoch, end) = self.history.end_of(key.last_epoch, self.end);
-        if key.position > Position(0) && (epoch != key.last_epoch || key.position > end) {
-            return Some(Outcome::Diverged {
-                epoch,
-                end: end.min(key.position),
-            });
+        let compares = self.settings.rules.keep(Rule::EpochHistory);
+        if compares && key.position > Position(0) && (epoch != key.last_epoch || key.position > end)
+        {
+            return Some(Outcome::Diverged { epoch, end: end.min(key.position) });
         }
         if key.position < self.clean_point && !bootstraps {
             return Some(Outcome::NeedCheckpoint);
@@ -95,20 +81,13 @@ impl Replica {
             waiting: None,
             told: fetch.committed,
         };
-        let progress = leader
-            .followers
-            .entry(from)
-            .or_insert_with(|| fresh.clone());
+        let progress = leader.followers.entry(from).or_insert_with(|| fresh.clone());
         if progress.incarnation != fetch.incarnation {
             *progress = fresh;
         }
         let held = fetch.held.min(fetch.key.position);
         // A replica that is being built holds nothing until it is whole.
-        let held = if fetch.key.position < fetch.gaps_until {
-            Position(0)
-        } else {
-            held
-        };
+        let held = if fetch.key.position < fetch.gaps_until { Position(0) } else { held };
         progress.position = fetch.key.position;
         progress.held = progress.held.max(held);
         progress.told = progress.told.max(fetch.committed);
@@ -134,12 +113,7 @@ impl Replica {
             return;
         };
         progress.told = progress.told.max(committed);
-        self.outputs.push_back(Output::Serve {
-            to,
-            key,
-            end,
-            committed,
-        });
+        self.outputs.push_back(Output::Serve { to, key, end, committed });
     }
 
     fn serve_waiting(&mut self) {
@@ -167,17 +141,9 @@ impl Replica {
                 continue;
             };
             progress.told = committed;
-            let outcome = Outcome::Data {
-                entries: Bytes::new(),
-                committed,
-                next: key.position,
-            };
-            debug_assert!(
-                key.position >= end,
-                "a fetch with entries to get is served at once"
-            );
-            self.outputs
-                .push_back(Output::Answer(*broker, Answer { key, outcome }));
+            let outcome = Outcome::Data { entries: Bytes::new(), committed, next: key.position };
+            debug_assert!(key.position >= end, "a fetch with entries to get is served at once");
+            self.outputs.push_back(Output::Answer(*broker, Answer { key, outcome }));
         }
     }
 
@@ -205,9 +171,7 @@ impl Replica {
     /// Whether enough replicas are in sync for anything to be committed now.
     #[must_use]
     pub fn may_commit(&self) -> bool {
-        self.record
-            .as_ref()
-            .is_some_and(holdfast_protocol::ShardRecord::may_commit)
+        self.record.as_ref().is_some_and(holdfast_protocol::ShardRecord::may_commit)
     }
 
     /// Proposes another ISR where that is due, or repeats the wish whose fate is unknown.
@@ -232,11 +196,7 @@ impl Replica {
         leader.proposal = Some(isr.clone());
         leader.proposed_ms = now_ms;
         let (expected, epoch) = (record.version, record.epoch);
-        self.outputs.push_back(Output::RequestIsr(IsrRequest {
-            expected,
-            epoch,
-            isr,
-        }));
+        self.outputs.push_back(Output::RequestIsr(IsrRequest { expected, epoch, isr }));
     }
 
     /// The operator says that the wish under `expected` was not and will not be written.
@@ -257,10 +217,7 @@ impl Replica {
         };
         leader.into_iter().flat_map(|leader| {
             leader.followers.iter().map(|(broker, progress)| {
-                let member = Member {
-                    broker: *broker,
-                    incarnation: progress.incarnation,
-                };
+                let member = Member { broker: *broker, incarnation: progress.incarnation };
                 (member, progress.position)
             })
         })
@@ -269,13 +226,6 @@ impl Replica {
     /// The answer that carries what was read for an [`Output::Serve`].
     #[must_use]
     pub fn data(key: FetchKey, entries: Bytes, next: Position, committed: Position) -> Answer {
-        Answer {
-            key,
-            outcome: Outcome::Data {
-                entries,
-                committed,
-                next,
-            },
-        }
+        Answer { key, outcome: Outcome::Data { entries, committed, next } }
     }
 }

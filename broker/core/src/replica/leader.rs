@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_protocol::{BrokerId, Epoch, Incarnation, Member, Position, ShardRecord};
 
 use super::message::FetchKey;
+use super::rules::{Rule, Rules};
 
 /// A follower as its fetches in this epoch show it.
 #[derive(Clone, Debug)]
@@ -36,10 +37,11 @@ pub(super) struct Leader {
     pub(super) proposal: Option<Vec<Member>>,
     /// When it was last sent.
     pub(super) proposed_ms: u64,
+    rules: Rules,
 }
 
 impl Leader {
-    pub(super) fn new(epoch: Epoch, start: Position, now_ms: u64) -> Self {
+    pub(super) fn new(epoch: Epoch, start: Position, now_ms: u64, rules: Rules) -> Self {
         Self {
             epoch,
             start,
@@ -47,24 +49,22 @@ impl Leader {
             followers: BTreeMap::new(),
             proposal: None,
             proposed_ms: 0,
+            rules,
         }
     }
 
     /// How far everything is held by every member of the maximal ISR: the recorded one and the
     /// proposed one together. `own` is what this leader holds itself.
     fn held_by_all(&self, record: &ShardRecord, me: Member, own: Position) -> Position {
-        let proposed = self.proposal.iter().flatten();
+        let union = self.rules.keep(Rule::Union);
+        let proposed = self.proposal.iter().flatten().filter(|_| union);
         record
             .isr
             .iter()
             .chain(proposed)
             .map(|member| {
                 if member.broker == me.broker {
-                    return if member.incarnation == me.incarnation {
-                        own
-                    } else {
-                        Position(0)
-                    };
+                    return if member.incarnation == me.incarnation { own } else { Position(0) };
                 }
                 self.followers
                     .get(&member.broker)
@@ -93,7 +93,8 @@ impl Leader {
     /// Whether `broker` may join: it has fetched in this epoch, up to the commit position and
     /// past the epoch start.
     fn eligible(&self, progress: &Progress, committed: Position) -> bool {
-        progress.held >= committed && progress.held > self.start
+        let joins_anywhere = !self.rules.keep(Rule::JoinAtCommit);
+        joins_anywhere || progress.held >= committed && progress.held > self.start
     }
 
     /// The membership that should be recorded in place of the present one, if another.
@@ -112,10 +113,7 @@ impl Leader {
                     && !self.lags(**broker, view)
                     && self.eligible(progress, view.committed)
             })
-            .map(|(broker, progress)| Member {
-                broker: *broker,
-                incarnation: progress.incarnation,
-            })
+            .map(|(broker, progress)| Member { broker: *broker, incarnation: progress.incarnation })
             .collect();
         // A broker that came back under another log takes the place of its old one.
         let mut isr: Vec<Member> = record
@@ -154,10 +152,8 @@ impl Leader {
 
     /// Whether a follower was not at the leader's end for longer than allowed.
     fn lags(&self, broker: BrokerId, view: View) -> bool {
-        let since = self
-            .followers
-            .get(&broker)
-            .map_or(self.since_ms, |progress| progress.caught_up_ms);
+        let since =
+            self.followers.get(&broker).map_or(self.since_ms, |progress| progress.caught_up_ms);
         let behind = self.followers.get(&broker).is_none_or(|progress| {
             progress.held < view.end
                 || view.now_ms.saturating_sub(progress.end_at_fetch.1) > view.lag_ms_max

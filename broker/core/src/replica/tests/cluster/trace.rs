@@ -1,0 +1,78 @@
+//! What happened, in few words: a trace is read by people.
+
+use bytes::Bytes;
+use holdfast_protocol::{Member, ShardRecord, entry};
+
+use super::Message;
+use crate::replica::{Answer, Fetch, FetchKey, Outcome, Output};
+
+pub(super) fn message(message: &Message) -> String {
+    match message {
+        Message::Fetch { from, to, fetch: f } => format!("{from} asks {to}: {}", fetch(f)),
+        Message::Answer { from, to, answer: a } => format!("{from} answers {to}: {}", answer(a)),
+        Message::Isr { from, request } => {
+            format!("{from} wants at {}: isr {}", request.expected, members(&request.isr))
+        }
+        Message::IsrRefused { to, expected } => format!("{to} is refused its wish at {expected}"),
+    }
+}
+
+pub(super) fn output(output: &Output) -> String {
+    match output {
+        Output::Persist(new) => format!("keeps {}", record(new)),
+        Output::Append { bytes, .. } => format!("appends {}", entries(bytes)),
+        Output::Truncate(to) => format!("cuts to {to}"),
+        Output::Fetch(to, f) => format!("asks {to}: {}", fetch(f)),
+        Output::Serve { to, key: k, end, committed } => {
+            format!("serves {to} {} below {end}, committed {committed}", key(k))
+        }
+        Output::Answer(to, a) => format!("answers {to}: {}", answer(a)),
+        Output::Bootstrap(from) => format!("needs a checkpoint of {from}"),
+        Output::RequestIsr(request) => {
+            format!("wants at {}: isr {}", request.expected, members(&request.isr))
+        }
+        Output::Halt(fault) => format!("halts: {fault}"),
+    }
+}
+
+pub(super) fn record(record: &ShardRecord) -> String {
+    let leader = record.leader.as_ref().map_or("nobody".to_owned(), member);
+    let (version, epoch, isr) = (record.version, record.epoch, members(&record.isr));
+    format!("v{version} e{epoch} leader {leader} isr {isr} unclean {:?}", record.unclean_epoch)
+}
+
+/// A member as `broker/log`.
+pub(super) fn member(member: &Member) -> String {
+    format!("{}/{}", member.broker, member.incarnation.0[15])
+}
+
+fn members(isr: &[Member]) -> String {
+    let isr: Vec<String> = isr.iter().map(member).collect();
+    isr.join(" ")
+}
+
+fn key(key: &FetchKey) -> String {
+    format!("e{} at {} after e{}", key.epoch, key.position, key.last_epoch)
+}
+
+fn fetch(fetch: &Fetch) -> String {
+    let Fetch { held, committed, gaps_until, .. } = fetch;
+    format!("{} held {held} committed {committed} gaps {gaps_until}", key(&fetch.key))
+}
+
+fn answer(answer: &Answer) -> String {
+    let outcome = match &answer.outcome {
+        Outcome::Data { entries: bytes, committed, next } => {
+            format!("{} up to {next}, committed {committed}", entries(bytes))
+        }
+        other => format!("{other:?}"),
+    };
+    format!("{}: {outcome}", key(&answer.key))
+}
+
+/// Entries as `position:epoch`.
+fn entries(bytes: &Bytes) -> String {
+    let headers = entry::headers(bytes).unwrap_or_default();
+    let at = headers.iter().map(|header| format!("{}:{}", header.position, header.epoch));
+    at.collect::<Vec<_>>().join(" ")
+}
