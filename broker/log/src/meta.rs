@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_history_is_bounded_and_grows_only_forward() {
         let mut state = State::default();
-        for epoch in 1..=EPOCHS_MAX as u32 + 1 {
+        for epoch in 1..=u32::try_from(EPOCHS_MAX).unwrap() + 1 {
             state.note_epoch(Epoch(epoch), Position(u64::from(epoch)));
             state.note_epoch(Epoch(epoch), Position(u64::from(epoch) + 1));
         }

@@ -20,7 +20,9 @@ use crate::disk;
 use crate::summary::Summary;
 
 /// Bytes before the first entry.
-pub(crate) const HEAD: u64 = 64;
+pub(crate) const HEAD: u64 = HEAD_BYTES as u64;
+/// As [`HEAD`].
+const HEAD_BYTES: usize = 64;
 /// Longest segment, whatever the configuration says: places in it are 32 bits wide.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Extension of segment files.
@@ -64,7 +66,7 @@ impl Identity {
         head.put_u32(self.revision);
         head.put_u32(0);
         head.put_u64(self.base.0);
-        head.resize(HEAD as usize - 4, 0);
+        head.resize(HEAD_BYTES - 4, 0);
         let crc = crc32c::crc32c(&head);
         head.put_u32(crc);
         head
@@ -72,7 +74,7 @@ impl Identity {
 
     /// Reads the first bytes of a segment file; `None` where they are not such.
     pub(crate) fn read(file: &File, path: &Path) -> Result<Option<Self>, Error> {
-        let mut head = [0; HEAD as usize];
+        let mut head = [0; HEAD_BYTES];
         if disk::read_at(file, path, &mut head, 0)? < head.len() {
             return Ok(None);
         }

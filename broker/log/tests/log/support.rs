@@ -10,7 +10,7 @@ use holdfast_protocol::{Entry, Epoch, Kind, Offset, Position, StreamId, TopicId}
 
 /// The stream with this number.
 pub(crate) fn stream(number: u8) -> StreamId {
-    StreamId { topic: TopicId([number; 16]), partition: u32::from(number) }
+    StreamId { topic: TopicId([number + 1; 16]), partition: u32::from(number) }
 }
 
 /// Small segments, so that a few entries make several.
@@ -21,6 +21,7 @@ pub(crate) fn small() -> Config {
         preallocate_bytes: 4096,
         indexes_cached_max: 2,
         tail_bytes_max: 2048,
+        clean_dead_percent: 40,
         ..Config::default()
     }
 }
