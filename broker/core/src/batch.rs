@@ -85,10 +85,7 @@ impl Batch {
     /// [`Error`], but for `Checksum`.
     pub fn peek(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() < HEADER_LEN {
-            return Err(Error::Length {
-                have: bytes.len(),
-                need: HEADER_LEN,
-            });
+            return Err(Error::Length { have: bytes.len(), need: HEADER_LEN });
         }
         let magic = i8::from_be_bytes([bytes[16]]);
         if magic != 2 {
@@ -97,10 +94,7 @@ impl Batch {
         let length = i32::from_be_bytes(array(bytes, 8));
         let need = usize::try_from(length).unwrap_or(0) + LENGTH_OVERHEAD;
         if need != bytes.len() {
-            return Err(Error::Length {
-                have: bytes.len(),
-                need,
-            });
+            return Err(Error::Length { have: bytes.len(), need });
         }
         Self::fields(bytes)
     }
@@ -110,9 +104,7 @@ impl Batch {
         let last_delta = i32::from_be_bytes(array(bytes, 23));
         let count = i32::from_be_bytes(array(bytes, 57));
         if attributes & 0x07 > 4 {
-            return Err(Error::Fields(
-                "the batch names a compression that does not exist",
-            ));
+            return Err(Error::Fields("the batch names a compression that does not exist"));
         }
         if attributes & 0x10 != 0 {
             return Err(Error::Fields("transactional batches are not supported"));
@@ -123,17 +115,11 @@ impl Batch {
         let taken = u32::try_from(count).ok().filter(|count| *count > 0);
         let count = taken.ok_or(Error::Fields("the batch holds no record"))?;
         if i64::from(last_delta) + 1 != i64::from(count) {
-            return Err(Error::Fields(
-                "the batch's last offset contradicts its record count",
-            ));
+            return Err(Error::Fields("the batch's last offset contradicts its record count"));
         }
         let producer = Stamp::read(bytes, last_delta)?;
         let timestamp_ms_max = i64::from_be_bytes(array(bytes, 35));
-        Ok(Self {
-            count,
-            timestamp_ms_max,
-            producer,
-        })
+        Ok(Self { count, timestamp_ms_max, producer })
     }
 }
 
@@ -155,16 +141,9 @@ impl Stamp {
             return Ok(None);
         }
         if epoch < 0 || first < 0 {
-            return Err(Error::Fields(
-                "a producer id comes without epoch or sequence",
-            ));
+            return Err(Error::Fields("a producer id comes without epoch or sequence"));
         }
-        Ok(Some(Self {
-            id,
-            epoch,
-            first,
-            last: sequence_plus(first, last_delta),
-        }))
+        Ok(Some(Self { id, epoch, first, last: sequence_plus(first, last_delta) }))
     }
 }
 
@@ -188,9 +167,7 @@ pub fn base_offset(batch: &Bytes) -> Option<Offset> {
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N]
-        .try_into()
-        .expect("a slice of N bytes is an array of N")
+    bytes[at..at + N].try_into().expect("a slice of N bytes is an array of N")
 }
 
 /// A batch of `count` records whose inside is `payload`, for tests of this and other rooms.
@@ -221,22 +198,10 @@ mod tests {
 
     #[test]
     fn a_batch_says_what_the_broker_must_know() {
-        let stamp = Stamp {
-            id: 7,
-            epoch: 1,
-            first: i32::MAX,
-            last: 1,
-        };
+        let stamp = Stamp { id: 7, epoch: 1, first: i32::MAX, last: 1 };
         let bytes = build(3, 99, Some(stamp), b"records");
         let batch = Batch::verify(&bytes).unwrap();
-        assert_eq!(
-            batch,
-            Batch {
-                count: 3,
-                timestamp_ms_max: 99,
-                producer: Some(stamp)
-            }
-        );
+        assert_eq!(batch, Batch { count: 3, timestamp_ms_max: 99, producer: Some(stamp) });
     }
 
     #[test]

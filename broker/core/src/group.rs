@@ -220,11 +220,7 @@ impl Coordinator {
             }
             // Not keeping that a group is empty costs members in it that time out.
             Change::Emptied => {}
-            Change::Commit {
-                group,
-                token,
-                results,
-            } => {
+            Change::Commit { group, token, results } => {
                 if let Some((group, _)) = self.find(&group) {
                     group.commits_in_flight = group.commits_in_flight.saturating_sub(1);
                 }
@@ -295,11 +291,7 @@ impl Coordinator {
             }
         }
         refuse.extend(self.deletions.values().map(|deletion| deletion.token));
-        for member in self
-            .groups
-            .values()
-            .flat_map(|group| group.members.values())
-        {
+        for member in self.groups.values().flat_map(|group| group.members.values()) {
             refuse.extend([member.join, member.sync].into_iter().flatten());
         }
         let refused = refuse.into_iter();

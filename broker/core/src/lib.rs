@@ -7,6 +7,7 @@
 //! [`group`] coordinates consumer groups, [`batch`] reads the outside of Kafka's batches.
 
 pub mod batch;
+pub mod group;
 pub mod replica;
 pub mod shard;
 pub mod state;

@@ -271,10 +271,9 @@ impl Replica {
         if matches!(self.role, Role::Halted) && !unclean_since_last {
             return true;
         }
-        match &mut self.role {
-            // The old wish named an older version, so it was written just now or never will be.
-            Role::Leader(leader) if !newer_epoch && record.leader == Some(self.me) => {
-                leader.proposal = None;
+        match &self.role {
+            Role::Leader(_) if !newer_epoch && record.leader == Some(self.me) => {
+                self.forget_proposal(now_ms);
                 self.advance(now_ms);
             }
             Role::Idle | Role::Leader(_) | Role::Follower(_) | Role::Halted => {

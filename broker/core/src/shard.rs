@@ -273,7 +273,7 @@ impl Shard {
 
     /// The operator refused the wish for another ISR.
     pub fn handle_isr_refused(&mut self, expected: Version, now_ms: u64) {
-        self.replica.handle_isr_refused(expected);
+        self.replica.handle_isr_refused(expected, now_ms);
         self.settle(now_ms);
     }
 

@@ -44,11 +44,9 @@ impl Command {
     #[must_use]
     pub fn new(header: Header, body: &Bytes) -> Self {
         match header.kind {
-            Kind::Append => Self {
-                header,
-                stamp: stamp_of(body, header.count),
-                body: Bytes::new(),
-            },
+            Kind::Append => {
+                Self { header, stamp: stamp_of(body, header.count), body: Bytes::new() }
+            }
             Kind::EpochStart
             | Kind::TrimStream
             | Kind::DropStream
@@ -56,11 +54,7 @@ impl Command {
             | Kind::DropOffsets
             | Kind::KeepGroup
             | Kind::DeclareTopic
-            | Kind::DeleteTopic => Self {
-                header,
-                stamp: None,
-                body: body.clone(),
-            },
+            | Kind::DeleteTopic => Self { header, stamp: None, body: body.clone() },
         }
     }
 }

@@ -17,11 +17,8 @@ impl Coordinator {
     pub(super) fn delete_groups(&mut self, token: Token, delete: DeleteGroups) {
         let id = self.next_deletion;
         self.next_deletion += 1;
-        let mut deletion = Deletion {
-            token,
-            results: Vec::with_capacity(delete.groups.len()),
-            waiting: 0,
-        };
+        let mut deletion =
+            Deletion { token, results: Vec::with_capacity(delete.groups.len()), waiting: 0 };
         for (index, name) in delete.groups.into_iter().enumerate() {
             let result = self.delete_group(&name, (id, index));
             deletion.waiting += usize::from(result.is_ok());

@@ -57,9 +57,7 @@ impl Group {
             state,
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             protocol: protocol.unwrap_or_default().to_owned(),
-            members: members
-                .map(|(id, member)| describe_member(id, member, protocol))
-                .collect(),
+            members: members.map(|(id, member)| describe_member(id, member, protocol)).collect(),
         })
     }
 }

@@ -16,30 +16,17 @@ use super::{KeepId, Output, Token};
 #[derive(Debug)]
 pub(super) enum Change {
     /// The assignments of a generation: the group becomes stable.
-    Generation {
-        group: String,
-        generation: Generation,
-    },
+    Generation { group: String, generation: Generation },
     /// A static member came back under another id, in a stable group.
     Replaced(Box<Replaced>),
     /// The last member is gone: nobody waits for that.
     Emptied,
     /// Cursors moved.
-    Commit {
-        group: String,
-        token: Token,
-        results: Vec<(StreamId, Result<(), Error>)>,
-    },
+    Commit { group: String, token: Token, results: Vec<(StreamId, Result<(), Error>)> },
     /// Cursors dropped.
-    DropOffsets {
-        token: Token,
-        results: Vec<(StreamId, Result<(), Error>)>,
-    },
+    DropOffsets { token: Token, results: Vec<(StreamId, Result<(), Error>)> },
     /// A group is dropped: one of a deletion, or for itself.
-    Deleted {
-        group: String,
-        of: Option<(u64, usize)>,
-    },
+    Deleted { group: String, of: Option<(u64, usize)> },
 }
 
 /// A static member that came back under another id.
@@ -70,13 +57,7 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn new(now_ms: u64, ids: MemberIds) -> Self {
-        Self {
-            now_ms,
-            ids,
-            outputs: VecDeque::new(),
-            changes: BTreeMap::new(),
-            next_keep: 0,
-        }
+        Self { now_ms, ids, outputs: VecDeque::new(), changes: BTreeMap::new(), next_keep: 0 }
     }
 
     /// The moment `after_ms` from now.
@@ -114,11 +95,7 @@ impl Effects {
 
     pub(super) fn keep(&mut self, group: &str, state: Bytes, change: Change) {
         let keep_id = self.wait_for(change);
-        self.outputs.push_back(Output::Keep {
-            keep_id,
-            group: group.to_owned(),
-            state,
-        });
+        self.outputs.push_back(Output::Keep { keep_id, group: group.to_owned(), state });
     }
 
     pub(super) fn commit(&mut self, command: command::CommitOffsets, change: Change) {

@@ -82,9 +82,7 @@ impl Group {
             || fx.check_room().is_err()
             || has_offsets(&self.name);
         if is_used {
-            self.phase = Phase::Empty {
-                check_ms: fx.after(RETIRE_CHECK_MS),
-            };
+            self.phase = Phase::Empty { check_ms: fx.after(RETIRE_CHECK_MS) };
         } else {
             self.drop_whole(fx, None);
         }
@@ -94,19 +92,14 @@ impl Group {
     pub(super) fn drop_whole(&mut self, fx: &mut Effects, of: Option<(u64, usize)>) {
         self.phase = Phase::Dead;
         self.pending.clear();
-        let command = command::DropOffsets {
-            group: self.name.clone(),
-            streams: Vec::new(),
-            group_too: true,
-        };
+        let command =
+            command::DropOffsets { group: self.name.clone(), streams: Vec::new(), group_too: true };
         let group = self.name.clone();
         fx.drop(command, Change::Deleted { group, of });
     }
 
     /// The drop could not be kept.
     pub(super) fn revive(&mut self, fx: &Effects) {
-        self.phase = Phase::Empty {
-            check_ms: fx.after(RETIRE_CHECK_MS),
-        };
+        self.phase = Phase::Empty { check_ms: fx.after(RETIRE_CHECK_MS) };
     }
 }

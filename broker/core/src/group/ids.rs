@@ -13,12 +13,8 @@ pub(super) struct MemberIds {
 impl MemberIds {
     /// The epoch is part of the start, so that a careless seed gives no id twice.
     pub(super) fn new(seed: u64, epoch: Epoch) -> Self {
-        let mut epochs = Self {
-            state: u64::from(epoch.0),
-        };
-        Self {
-            state: seed ^ epochs.draw(),
-        }
+        let mut epochs = Self { state: u64::from(epoch.0) };
+        Self { state: seed ^ epochs.draw() }
     }
 
     fn draw(&mut self) -> u64 {

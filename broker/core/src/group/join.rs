@@ -15,15 +15,13 @@ use super::{Coordinator, Token, kept};
 impl Coordinator {
     pub(super) fn join(&mut self, token: Token, join: Join) {
         let name = join.group.clone();
-        let result = check(&join)
-            .and_then(|()| self.fx.check_room())
-            .and_then(|()| {
-                if !join.member.is_empty() && !self.groups.contains_key(&name) {
-                    return Err(Error::UnknownMember);
-                }
-                let (group, fx) = self.open(&name)?;
-                group.join(fx, token, join)
-            });
+        let result = check(&join).and_then(|()| self.fx.check_room()).and_then(|()| {
+            if !join.member.is_empty() && !self.groups.contains_key(&name) {
+                return Err(Error::UnknownMember);
+            }
+            let (group, fx) = self.open(&name)?;
+            group.join(fx, token, join)
+        });
         self.fx.answer_error(token, result);
         self.settle(&name);
     }
@@ -39,15 +37,10 @@ fn check(join: &Join) -> Result<(), Error> {
     }
     let instance = join.instance.as_deref();
     if instance.is_some_and(|instance| !(1..=INSTANCE_ID_BYTES_MAX).contains(&instance.len())) {
-        return Err(Error::InvalidRequest(
-            "the group instance id is empty or too long",
-        ));
+        return Err(Error::InvalidRequest("the group instance id is empty or too long"));
     }
     let names = join.protocols.iter().map(|protocol| &protocol.name);
-    if names
-        .chain([&join.protocol_type])
-        .any(|name| name.len() > PROTOCOL_NAME_BYTES_MAX)
-    {
+    if names.chain([&join.protocol_type]).any(|name| name.len() > PROTOCOL_NAME_BYTES_MAX) {
         return Err(Error::InvalidRequest("a protocol type or name is too long"));
     }
     if join.protocols.len() > PROTOCOLS_MAX {
@@ -108,10 +101,8 @@ impl Group {
     fn join_known(&mut self, fx: &mut Effects, token: Token, join: Join) -> Result<(), Error> {
         let id = join.member.clone();
         self.check_member(&id, join.instance.as_deref())?;
-        let is_unchanged = self
-            .members
-            .get(&id)
-            .is_some_and(|member| member.protocols == join.protocols);
+        let is_unchanged =
+            self.members.get(&id).is_some_and(|member| member.protocols == join.protocols);
         let may_stay = match self.phase {
             Phase::Empty { .. } | Phase::Dead => return Err(Error::UnknownMember),
             Phase::Preparing { .. } => false,
@@ -158,11 +149,7 @@ impl Group {
             self.instances.insert(instance.clone(), id.clone());
         }
         self.leader.get_or_insert_with(|| id.clone());
-        if let Phase::Preparing {
-            initial: Some(initial),
-            ..
-        } = &mut self.phase
-        {
+        if let Phase::Preparing { initial: Some(initial), .. } = &mut self.phase {
             initial.has_newcomers = true;
         }
         let void_ms = fx.after(NEW_MEMBER_JOIN_TIMEOUT_MS);
@@ -223,10 +210,7 @@ impl Group {
     /// the member as it was.
     fn rename(&mut self, fx: &mut Effects, old: &str, new: &str) -> Option<Member> {
         let mut member = self.members.remove(old)?;
-        for token in [member.join.take(), member.sync.take()]
-            .into_iter()
-            .flatten()
-        {
+        for token in [member.join.take(), member.sync.take()].into_iter().flatten() {
             fx.answer(token, Err(Error::FencedInstance));
         }
         member.touch(fx.now_ms);

@@ -135,10 +135,7 @@ pub(super) fn decode(name: &str, state: &[u8], now_ms: u64) -> Result<Group, Kep
 }
 
 fn kept_protocol(protocol: &Protocol) -> KeptProtocol {
-    KeptProtocol {
-        name: protocol.name.clone(),
-        metadata: protocol.metadata.clone(),
-    }
+    KeptProtocol { name: protocol.name.clone(), metadata: protocol.metadata.clone() }
 }
 
 fn member(kept: KeptMember, now_ms: u64) -> Member {
@@ -153,10 +150,7 @@ fn member(kept: KeptMember, now_ms: u64) -> Member {
         protocols: kept
             .protocols
             .into_iter()
-            .map(|protocol| Protocol {
-                name: protocol.name,
-                metadata: protocol.metadata,
-            })
+            .map(|protocol| Protocol { name: protocol.name, metadata: protocol.metadata })
             .collect(),
         assignment: kept.assignment,
         join: None,

@@ -23,11 +23,7 @@ impl Coordinator {
 }
 
 fn left(leaver: Leaver, result: Result<(), Error>) -> Left {
-    Left {
-        member: leaver.member,
-        instance: leaver.instance,
-        result,
-    }
+    Left { member: leaver.member, instance: leaver.instance, result }
 }
 
 impl Group {

@@ -80,10 +80,7 @@ impl Member {
 
 /// Size of a member's protocols as kept, bytes.
 pub(super) fn metadata_bytes(protocols: &[Protocol]) -> usize {
-    protocols
-        .iter()
-        .map(|protocol| protocol.name.len() + protocol.metadata.len())
-        .sum()
+    protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum()
 }
 
 /// Copies: a slice of a request would hold the whole of it in memory as long as the member lives.

@@ -27,11 +27,7 @@ impl Coordinator {
         });
         self.fx.answer_error(token, result);
         // With members nothing is due earlier than before, so the group's place may stay.
-        if self
-            .groups
-            .get(&name)
-            .is_some_and(|group| group.members.is_empty())
-        {
+        if self.groups.get(&name).is_some_and(|group| group.members.is_empty()) {
             self.settle(&name);
         }
     }
@@ -55,11 +51,8 @@ impl Group {
         self.check_commit(&commit)?;
         // A commit is a sign of life, too.
         self.heard_of(fx, &commit.member);
-        let results: Results = commit
-            .offsets
-            .iter()
-            .map(|offset| (offset.stream, check_metadata(offset)))
-            .collect();
+        let results: Results =
+            commit.offsets.iter().map(|offset| (offset.stream, check_metadata(offset))).collect();
         let committed_ms = i64::try_from(fx.now_ms).unwrap_or(i64::MAX);
         let cursors: Vec<command::Cursor> = commit
             .offsets
@@ -75,15 +68,8 @@ impl Group {
         self.is_recorded = true;
         self.commits_in_flight += 1;
         let group = commit.group;
-        let command = command::CommitOffsets {
-            group: group.clone(),
-            cursors,
-        };
-        let change = Change::Commit {
-            group,
-            token,
-            results,
-        };
+        let command = command::CommitOffsets { group: group.clone(), cursors };
+        let change = Change::Commit { group, token, results };
         fx.commit(command, change);
         Ok(())
     }
@@ -151,11 +137,7 @@ impl Group {
         if streams.len().saturating_mul(CURSOR_BYTES) > COMMIT_BYTES_MAX {
             return Err(Error::InvalidCommitOffsetSize);
         }
-        let command = command::DropOffsets {
-            group: drop.group.clone(),
-            streams,
-            group_too: false,
-        };
+        let command = command::DropOffsets { group: drop.group.clone(), streams, group_too: false };
         fx.drop(command, Change::DropOffsets { token, results });
         Ok(())
     }
@@ -193,8 +175,5 @@ fn cursor(offset: CommitOffset, committed_ms: i64) -> command::Cursor {
 }
 
 fn stream(id: StreamId) -> command::Stream {
-    command::Stream {
-        topic: id.topic.0.to_vec().into(),
-        partition: id.partition,
-    }
+    command::Stream { topic: id.topic.0.to_vec().into(), partition: id.partition }
 }

@@ -51,10 +51,7 @@ impl Group {
 
     /// The wait for members is over.
     pub(super) fn join_wait_over(&mut self, fx: &mut Effects) {
-        if let Phase::Preparing {
-            deadline_ms,
-            initial: Some(initial),
-        } = &mut self.phase
+        if let Phase::Preparing { deadline_ms, initial: Some(initial) } = &mut self.phase
             && initial.has_newcomers
             && initial.remaining_ms > 0
         {
@@ -118,27 +115,19 @@ impl Group {
     fn begin_empty(&mut self, fx: &mut Effects) {
         self.generation = self.generation.next();
         self.protocol = None;
-        self.phase = Phase::Empty {
-            check_ms: fx.after(RETIRE_CHECK_MS),
-        };
+        self.phase = Phase::Empty { check_ms: fx.after(RETIRE_CHECK_MS) };
         self.is_recorded = true;
         fx.keep(&self.name, kept::encode(self, None), Change::Emptied);
     }
 
     /// Sees to it that the leader is one who has joined; false where nobody has.
     fn elect_joined_leader(&mut self) -> bool {
-        let has_joined = |id: &String| {
-            self.members
-                .get(id)
-                .is_some_and(|member| member.join.is_some())
-        };
+        let has_joined =
+            |id: &String| self.members.get(id).is_some_and(|member| member.join.is_some());
         if self.leader.as_ref().is_some_and(has_joined) {
             return true;
         }
-        let mut joined = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.join.is_some());
+        let mut joined = self.members.iter().filter(|(_, member)| member.join.is_some());
         let Some((id, _)) = joined.next() else {
             return false;
         };

@@ -77,9 +77,7 @@ impl Group {
             members: BTreeMap::new(),
             instances: BTreeMap::new(),
             pending: BTreeMap::new(),
-            phase: Phase::Empty {
-                check_ms: now_ms.saturating_add(RETIRE_CHECK_MS),
-            },
+            phase: Phase::Empty { check_ms: now_ms.saturating_add(RETIRE_CHECK_MS) },
             is_recorded: false,
             commits_in_flight: 0,
             scheduled_ms: None,
@@ -123,11 +121,7 @@ impl Group {
                 return Err(Error::FencedInstance);
             }
         }
-        if self.members.contains_key(member) {
-            Ok(())
-        } else {
-            Err(Error::UnknownMember)
-        }
+        if self.members.contains_key(member) { Ok(()) } else { Err(Error::UnknownMember) }
     }
 
     /// # Errors
@@ -139,11 +133,7 @@ impl Group {
         generation: Generation,
     ) -> Result<(), Error> {
         self.check_member(member, instance)?;
-        if generation == self.generation {
-            Ok(())
-        } else {
-            Err(Error::IllegalGeneration)
-        }
+        if generation == self.generation { Ok(()) } else { Err(Error::IllegalGeneration) }
     }
 
     /// Whether one who knows `protocols` can be a member along with the others.
@@ -152,9 +142,7 @@ impl Group {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
         self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols
-                .iter()
-                .any(|protocol| self.all_know(&protocol.name))
+            && protocols.iter().any(|protocol| self.all_know(&protocol.name))
     }
 
     fn all_know(&self, protocol: &str) -> bool {
@@ -199,11 +187,7 @@ impl Group {
 
     /// The present generation, as `member` is told of it.
     pub(super) fn joined(&self, member: &str) -> Joined {
-        let members = if self.is_leader(member) {
-            self.members_for_leader()
-        } else {
-            Vec::new()
-        };
+        let members = if self.is_leader(member) { self.members_for_leader() } else { Vec::new() };
         Joined {
             generation: self.generation,
             protocol_type: self.protocol_type.clone().unwrap_or_default(),

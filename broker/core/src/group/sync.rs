@@ -86,10 +86,8 @@ impl Group {
                 *assignments = Some(given);
             }
             self.is_recorded = true;
-            let change = Change::Generation {
-                group: self.name.clone(),
-                generation: self.generation,
-            };
+            let change =
+                Change::Generation { group: self.name.clone(), generation: self.generation };
             fx.keep(&self.name, state, change);
         }
         Ok(())
@@ -103,10 +101,7 @@ impl Group {
         };
         let bytes = of_members().map(|(_, assignment)| assignment.len()).sum();
         if bytes > ASSIGNMENT_BYTES_MAX {
-            return Err(Error::AssignmentTooLarge {
-                bytes,
-                max: ASSIGNMENT_BYTES_MAX,
-            });
+            return Err(Error::AssignmentTooLarge { bytes, max: ASSIGNMENT_BYTES_MAX });
         }
         // Copies, for the same reason as with the metadata of members.
         Ok(of_members()
@@ -124,11 +119,7 @@ impl Group {
         if self.generation != generation {
             return;
         }
-        let Phase::Completing {
-            sync_ms,
-            assignments: Some(assignments),
-        } = &mut self.phase
-        else {
+        let Phase::Completing { sync_ms, assignments: Some(assignments) } = &mut self.phase else {
             return;
         };
         if result.is_err() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use holdfast_protocol::{BrokerId, Epoch, Member, Position};
 
-use super::leader::{Leader, Progress, View};
+use super::leader::{Leader, Progress, Proposal, View};
 use super::message::{Answer, Fetch, FetchKey, IsrRequest, Outcome, Output};
 use super::{Replica, Role, Rule};
 
@@ -186,26 +186,53 @@ impl Replica {
         let (Role::Leader(leader), Some(record)) = (&mut self.role, &self.record) else {
             return;
         };
-        let wish = match &leader.proposal {
-            Some(_) if now_ms.saturating_sub(leader.proposed_ms) < retry_ms => None,
-            Some(proposal) => Some(proposal.clone()),
-            None => leader.wanted_isr(record, me, view),
-        };
-        let Some(isr) = wish else { return };
-        // From here on the union of both memberships must hold what is committed.
-        leader.proposal = Some(isr.clone());
-        leader.proposed_ms = now_ms;
-        let (expected, epoch) = (record.version, record.epoch);
-        self.outputs.push_back(Output::RequestIsr(IsrRequest { expected, epoch, isr }));
+        match &mut leader.proposal {
+            Some(proposal) if now_ms.saturating_sub(proposal.sent_ms) < retry_ms => return,
+            Some(proposal) => proposal.sent_ms = now_ms,
+            None if now_ms < leader.quiet_until_ms => return,
+            None => {
+                let Some(isr) = leader.wanted_isr(record, me, view) else { return };
+                // From here on the union of both memberships must hold what is committed.
+                leader.proposal = Some(Proposal { isr, sent_ms: now_ms, is_withdrawn: false });
+            }
+        }
+        self.request_isr();
     }
 
-    /// The operator says that the wish under `expected` was not and will not be written.
-    pub fn handle_isr_refused(&mut self, expected: holdfast_protocol::Version) {
+    fn request_isr(&mut self) {
+        let (Role::Leader(leader), Some(record)) = (&self.role, &self.record) else { return };
+        let Some(proposal) = &leader.proposal else { return };
+        let isr = if proposal.is_withdrawn { &record.isr } else { &proposal.isr };
+        self.outputs.push_back(Output::RequestIsr(IsrRequest {
+            expected: record.version,
+            epoch: record.epoch,
+            isr: isr.clone(),
+        }));
+    }
+
+    /// The operator refuses the wish under `expected`. Whether another copy of it is written
+    /// nobody knows, so it is withdrawn: by asking for what is recorded already.
+    pub fn handle_isr_refused(&mut self, expected: holdfast_protocol::Version, now_ms: u64) {
         let (Role::Leader(leader), Some(record)) = (&mut self.role, &self.record) else {
             return;
         };
+        let Some(proposal) = leader.proposal.as_mut().filter(|p| !p.is_withdrawn) else {
+            return;
+        };
         if record.version == expected {
-            leader.proposal = None;
+            proposal.is_withdrawn = true;
+            proposal.sent_ms = now_ms;
+            self.request_isr();
+        }
+    }
+
+    /// A newer record of the same epoch: what was asked for under the old one was written just
+    /// now, or never will be.
+    pub(super) fn forget_proposal(&mut self, now_ms: u64) {
+        let quiet_ms = self.settings.isr_retry_ms;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.proposal.take().is_some_and(|proposal| proposal.is_withdrawn) {
+            leader.quiet_until_ms = now_ms + quiet_ms;
         }
     }
 

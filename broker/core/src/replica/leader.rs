@@ -25,6 +25,18 @@ pub(super) struct Progress {
     pub(super) told: Position,
 }
 
+/// A membership that was asked for. It counts beside the recorded one until a newer record is
+/// seen: a refusal answers one copy of the request, and another may still be written.
+#[derive(Clone, Debug)]
+pub(super) struct Proposal {
+    pub(super) isr: Vec<Member>,
+    /// When it was last sent.
+    pub(super) sent_ms: u64,
+    /// It was refused: the present membership is asked for instead, since any write makes the
+    /// record newer, and with it every copy of the old request void.
+    pub(super) is_withdrawn: bool,
+}
+
 /// The state of a leader.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
@@ -33,10 +45,10 @@ pub(super) struct Leader {
     pub(super) start: Position,
     pub(super) since_ms: u64,
     pub(super) followers: BTreeMap<BrokerId, Progress>,
-    /// The membership asked for under the present record, while its fate is unknown.
-    pub(super) proposal: Option<Vec<Member>>,
-    /// When it was last sent.
-    pub(super) proposed_ms: u64,
+    /// What was asked for under the present record, while its fate is unknown.
+    pub(super) proposal: Option<Proposal>,
+    /// Nothing else is asked for before, as the last wish was refused.
+    pub(super) quiet_until_ms: u64,
     rules: Rules,
 }
 
@@ -48,7 +60,7 @@ impl Leader {
             since_ms: now_ms,
             followers: BTreeMap::new(),
             proposal: None,
-            proposed_ms: 0,
+            quiet_until_ms: 0,
             rules,
         }
     }
@@ -57,7 +69,7 @@ impl Leader {
     /// proposed one together. `own` is what this leader holds itself.
     fn held_by_all(&self, record: &ShardRecord, me: Member, own: Position) -> Position {
         let union = self.rules.keep(Rule::Union);
-        let proposed = self.proposal.iter().flatten().filter(|_| union);
+        let proposed = self.proposal.iter().filter(|_| union).flat_map(|proposal| &proposal.isr);
         record
             .isr
             .iter()

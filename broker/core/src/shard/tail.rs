@@ -77,15 +77,12 @@ impl Tail {
         tail.pending += 1;
         let Some(stamp) = command.stamp else { return };
         if tail.producers.get(stamp.id).is_none() {
-            let known = state
-                .stream(header.stream)
-                .and_then(|s| s.producers.get(stamp.id));
+            let known = state.stream(header.stream).and_then(|s| s.producers.get(stamp.id));
             if let Some(producer) = known {
                 tail.producers.insert(stamp.id, producer.clone());
             }
         }
-        tail.producers
-            .note(stamp, header.offset, header.position, header.timestamp_ms);
+        tail.producers.note(stamp, header.offset, header.position, header.timestamp_ms);
     }
 
     /// A command was committed and applied.

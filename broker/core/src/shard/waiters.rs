@@ -29,11 +29,7 @@ impl<T> Waiters<T> {
     /// The next one whose wait is over, now that everything below `reached` is there.
     pub fn pop(&mut self, reached: Position) -> Option<T> {
         let over = self.0.front().is_some_and(|(until, _)| *until <= reached);
-        if over {
-            self.0.pop_front().map(|(_, waiter)| waiter)
-        } else {
-            None
-        }
+        if over { self.0.pop_front().map(|(_, waiter)| waiter) } else { None }
     }
 
     /// All who still wait: their wait is in vain.

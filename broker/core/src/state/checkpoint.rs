@@ -17,21 +17,10 @@ pub(super) fn encode(state: &State, history: &History) -> Vec<u8> {
     command::Checkpoint {
         position: state.position.0,
         epochs: epochs
-            .map(|(epoch, at)| command::LogEpoch {
-                epoch: epoch.0,
-                position: at.0,
-            })
+            .map(|(epoch, at)| command::LogEpoch { epoch: epoch.0, position: at.0 })
             .collect(),
-        streams: state
-            .streams
-            .iter()
-            .map(|(id, stream)| stream_to_wire(*id, stream))
-            .collect(),
-        groups: state
-            .groups
-            .iter()
-            .map(|(name, group)| group_to_wire(name, group))
-            .collect(),
+        streams: state.streams.iter().map(|(id, stream)| stream_to_wire(*id, stream)).collect(),
+        groups: state.groups.iter().map(|(name, group)| group_to_wire(name, group)).collect(),
         topics: topics.into_iter().map(Into::into).collect(),
         deleted_topics: catalog.deleted().map(|id| id.0.to_vec().into()).collect(),
     }
@@ -41,18 +30,13 @@ pub(super) fn encode(state: &State, history: &History) -> Vec<u8> {
 pub(super) fn decode(bytes: &[u8]) -> Result<(State, History), CheckpointError> {
     let wire = command::Checkpoint::decode(bytes)
         .map_err(|error| CheckpointError::Decode(error.to_string()))?;
-    let mut state = State {
-        position: Position(wire.position),
-        ..State::default()
-    };
+    let mut state = State { position: Position(wire.position), ..State::default() };
     for stream in wire.streams {
         let id = stream_id(&stream.topic, stream.partition);
         state.streams.insert(id, stream_from_wire(stream)?);
     }
     for group in wire.groups {
-        state
-            .groups
-            .insert(group.group.clone(), group_from_wire(group));
+        state.groups.insert(group.group.clone(), group_from_wire(group));
     }
     for topic in wire.topics {
         let topic = Topic::try_from(topic).map_err(|_| CheckpointError::Field("topics"))?;
@@ -66,13 +50,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(State, History), CheckpointError> 
 }
 
 fn history(wire: &[command::LogEpoch]) -> Result<History, CheckpointError> {
-    let epochs: Vec<_> = wire
-        .iter()
-        .map(|epoch| (Epoch(epoch.epoch), Position(epoch.position)))
-        .collect();
-    let grows = epochs
-        .windows(2)
-        .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+    let epochs: Vec<_> =
+        wire.iter().map(|epoch| (Epoch(epoch.epoch), Position(epoch.position))).collect();
+    let grows = epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
     if !grows {
         return Err(CheckpointError::Field("epochs"));
     }
@@ -87,16 +67,9 @@ fn stream_to_wire(id: StreamId, stream: &Stream) -> command::StreamState {
         start: stream.start.0,
         end: stream.end.0,
         epochs: epochs
-            .map(|(epoch, at)| command::StreamEpoch {
-                epoch: epoch.0,
-                offset: at.0,
-            })
+            .map(|(epoch, at)| command::StreamEpoch { epoch: epoch.0, offset: at.0 })
             .collect(),
-        producers: stream
-            .producers
-            .iter()
-            .map(|(id, p)| producer_to_wire(*id, p))
-            .collect(),
+        producers: stream.producers.iter().map(|(id, p)| producer_to_wire(*id, p)).collect(),
         bytes: stream.bytes,
         timestamp_ms_max: stream.timestamp_ms_max,
     }
@@ -106,11 +79,7 @@ fn stream_from_wire(wire: command::StreamState) -> Result<Stream, CheckpointErro
     let mut stream = Stream {
         start: Offset(wire.start),
         end: Offset(wire.end),
-        epochs: wire
-            .epochs
-            .iter()
-            .map(|e| (Epoch(e.epoch), Offset(e.offset)))
-            .collect(),
+        epochs: wire.epochs.iter().map(|e| (Epoch(e.epoch), Offset(e.offset))).collect(),
         bytes: wire.bytes,
         timestamp_ms_max: wire.timestamp_ms_max,
         ..Stream::default()
@@ -159,9 +128,7 @@ fn group_to_wire(name: &str, group: &Group) -> command::GroupState {
     let cursors = group.cursors.iter();
     command::GroupState {
         group: name.to_owned(),
-        cursors: cursors
-            .map(|(stream, cursor)| cursor_to_wire(*stream, cursor))
-            .collect(),
+        cursors: cursors.map(|(stream, cursor)| cursor_to_wire(*stream, cursor)).collect(),
         state: group.state.clone(),
         kept_ms: group.kept_ms,
     }
@@ -181,9 +148,7 @@ fn cursor_to_wire(stream: StreamId, cursor: &Cursor) -> command::Cursor {
 fn group_from_wire(wire: command::GroupState) -> Group {
     let cursors = wire.cursors.into_iter();
     Group {
-        cursors: cursors
-            .map(|c| (stream_id(&c.topic, c.partition), c.into()))
-            .collect(),
+        cursors: cursors.map(|c| (stream_id(&c.topic, c.partition), c.into())).collect(),
         state: wire.state,
         kept_ms: wire.kept_ms,
     }

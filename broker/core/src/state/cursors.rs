@@ -36,9 +36,7 @@ impl State {
         let commit: command::CommitOffsets = decode(body);
         let group = self.groups.entry(commit.group).or_default();
         for wire in commit.cursors {
-            group
-                .cursors
-                .insert(stream_id(&wire.topic, wire.partition), wire.into());
+            group.cursors.insert(stream_id(&wire.topic, wire.partition), wire.into());
         }
         Change::Group
     }
@@ -49,9 +47,7 @@ impl State {
             self.groups.remove(&drop.group);
         } else if let Some(group) = self.groups.get_mut(&drop.group) {
             for stream in &drop.streams {
-                group
-                    .cursors
-                    .remove(&stream_id(&stream.topic, stream.partition));
+                group.cursors.remove(&stream_id(&stream.topic, stream.partition));
             }
             if group.cursors.is_empty() && group.state.is_empty() {
                 self.groups.remove(&drop.group);

@@ -61,11 +61,7 @@ impl Producer {
             return Sequence::Fenced(self.epoch);
         }
         if stamp.epoch > self.epoch {
-            return if stamp.first == 0 {
-                Sequence::Follows
-            } else {
-                Sequence::Gap(0)
-            };
+            return if stamp.first == 0 { Sequence::Follows } else { Sequence::Gap(0) };
         }
         let repeated = self
             .batches
@@ -109,23 +105,13 @@ impl Producers {
     /// any number, as in Kafka: what it sent before may have been deleted.
     #[must_use]
     pub fn check(&self, stamp: Stamp) -> Sequence {
-        self.0
-            .get(&stamp.id)
-            .map_or(Sequence::Follows, |producer| producer.check(stamp))
+        self.0.get(&stamp.id).map_or(Sequence::Follows, |producer| producer.check(stamp))
     }
 
     /// Notes a batch that was appended.
     pub fn note(&mut self, stamp: Stamp, offset: Offset, position: Position, timestamp_ms: i64) {
-        let known = Known {
-            first: stamp.first,
-            last: stamp.last,
-            offset,
-            timestamp_ms,
-        };
-        self.0
-            .entry(stamp.id)
-            .or_default()
-            .note(stamp, known, position);
+        let known = Known { first: stamp.first, last: stamp.last, offset, timestamp_ms };
+        self.0.entry(stamp.id).or_default().note(stamp, known, position);
         if self.0.len() > PRODUCERS_MAX {
             self.forget();
         }
@@ -163,8 +149,7 @@ impl Producers {
         let mut positions: Vec<Position> = self.0.values().map(|p| p.position).collect();
         positions.sort_unstable();
         let oldest_kept = positions[PRODUCERS_FORGOTTEN];
-        self.0
-            .retain(|_, producer| producer.position >= oldest_kept);
+        self.0.retain(|_, producer| producer.position >= oldest_kept);
     }
 }
 
@@ -173,12 +158,7 @@ mod tests {
     use super::*;
 
     fn stamp(epoch: i16, first: i32, last: i32) -> Stamp {
-        Stamp {
-            id: 1,
-            epoch,
-            first,
-            last,
-        }
+        Stamp { id: 1, epoch, first, last }
     }
 
     fn after(batches: &[(i16, i32, i32)]) -> Producers {
@@ -203,19 +183,11 @@ mod tests {
             (&six[..], stamp(1, 0, 1), Sequence::Follows),
             (&six[..], stamp(1, 5, 6), Sequence::Gap(0)),
             (&[(2, 0, 0)][..], stamp(1, 1, 1), Sequence::Fenced(2)),
-            (
-                &[(0, i32::MAX - 1, i32::MAX)][..],
-                stamp(0, 0, 3),
-                Sequence::Follows,
-            ),
+            (&[(0, i32::MAX - 1, i32::MAX)][..], stamp(0, 0, 3), Sequence::Follows),
             (&[(0, 5, 5)][..], stamp(0, 6, 6), Sequence::Follows),
         ];
         for (given, asked, expected) in cases {
-            assert_eq!(
-                after(given).check(asked),
-                expected,
-                "{asked:?} after {given:?}"
-            );
+            assert_eq!(after(given).check(asked), expected, "{asked:?} after {given:?}");
         }
     }
 
@@ -224,20 +196,11 @@ mod tests {
         let mut producers = Producers::default();
         for id in 0..=PRODUCERS_MAX {
             let id = i64::try_from(id).unwrap();
-            let stamp = Stamp {
-                id,
-                epoch: 0,
-                first: 0,
-                last: 0,
-            };
+            let stamp = Stamp { id, epoch: 0, first: 0, last: 0 };
             producers.note(stamp, Offset(0), Position(id.unsigned_abs()), 0);
         }
         assert!(producers.len() <= PRODUCERS_MAX);
         assert!(producers.get(0).is_none());
-        assert!(
-            producers
-                .get(i64::try_from(PRODUCERS_MAX).unwrap())
-                .is_some()
-        );
+        assert!(producers.get(i64::try_from(PRODUCERS_MAX).unwrap()).is_some());
     }
 }

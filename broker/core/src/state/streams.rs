@@ -28,17 +28,12 @@ impl Stream {
     pub fn end_of(&self, epoch: Epoch) -> Option<(Epoch, Offset)> {
         let after = self.epochs.partition_point(|(known, _)| *known <= epoch);
         let known = self.epochs.get(after.checked_sub(1)?)?.0;
-        Some((
-            known,
-            self.epochs.get(after).map_or(self.end, |(_, start)| *start),
-        ))
+        Some((known, self.epochs.get(after).map_or(self.end, |(_, start)| *start)))
     }
 
     /// Drops what the epochs say of messages below the start, but for the one it is in.
     fn forget_epochs(&mut self) {
-        let after = self
-            .epochs
-            .partition_point(|(_, first)| *first <= self.start);
+        let after = self.epochs.partition_point(|(_, first)| *first <= self.start);
         self.epochs.drain(..after.saturating_sub(1));
     }
 }
@@ -47,16 +42,8 @@ impl State {
     pub(super) fn append(&mut self, command: &Command) -> Change {
         let header = &command.header;
         let stream = self.streams.entry(header.stream).or_default();
-        assert!(
-            header.offset == stream.end,
-            "offsets of {} are dense",
-            header.stream
-        );
-        if stream
-            .epochs
-            .last()
-            .is_none_or(|(epoch, _)| *epoch < header.epoch)
-        {
+        assert!(header.offset == stream.end, "offsets of {} are dense", header.stream);
+        if stream.epochs.last().is_none_or(|(epoch, _)| *epoch < header.epoch) {
             stream.epochs.push((header.epoch, header.offset));
         }
         stream.end = header.offset.plus(u64::from(header.count));
@@ -64,9 +51,7 @@ impl State {
         stream.timestamp_ms_max = stream.timestamp_ms_max.max(header.timestamp_ms);
         if let Some(stamp) = command.stamp {
             let (position, timestamp) = (header.position, header.timestamp_ms);
-            stream
-                .producers
-                .note(stamp, header.offset, position, timestamp);
+            stream.producers.note(stamp, header.offset, position, timestamp);
         }
         Change::Stream(header.stream)
     }

@@ -12,17 +12,13 @@ use crate::group::limits::{CHANGES_IN_FLIGHT_MAX, RETIRE_CHECK_MS};
 
 fn delete(groups: &[&str]) -> Request {
     let groups = groups.iter().map(|group| (*group).to_owned());
-    Request::DeleteGroups(DeleteGroups {
-        groups: groups.collect(),
-    })
+    Request::DeleteGroups(DeleteGroups { groups: groups.collect() })
 }
 
 fn deleted(results: &[(&str, Result<(), Error>)]) -> Result<Answer, Error> {
     let results = results.iter();
     Ok(Answer::DeleteGroups(
-        results
-            .map(|(group, result)| ((*group).to_owned(), result.clone()))
-            .collect(),
+        results.map(|(group, result)| ((*group).to_owned(), result.clone())).collect(),
     ))
 }
 
@@ -45,26 +41,17 @@ fn a_stable_group_is_described_in_full_and_others_in_outline() {
     let (_, ids) = driver.stable(2);
     let described = driver.describe(GROUP).unwrap();
     assert_eq!(described.state, State::Stable);
-    assert_eq!(
-        (&*described.protocol_type, &*described.protocol),
-        ("consumer", "range")
-    );
+    assert_eq!((&*described.protocol_type, &*described.protocol), ("consumer", "range"));
     assert_eq!(described.members.len(), 2);
     for member in &described.members {
         assert!(ids.contains(&member.member));
-        assert_eq!(
-            (&*member.client_id, &*member.client_host),
-            ("app", "/127.0.0.1")
-        );
+        assert_eq!((&*member.client_id, &*member.client_host), ("app", "/127.0.0.1"));
         assert_eq!(member.metadata, subscription(&["orders"]));
         assert_eq!(member.assignment, member.member.as_bytes());
     }
     driver.leave(&[(&ids[0], None)]);
     let described = driver.describe(GROUP).unwrap();
-    assert_eq!(
-        (described.state, &*described.protocol),
-        (State::PreparingRebalance, "")
-    );
+    assert_eq!((described.state, &*described.protocol), (State::PreparingRebalance, ""));
     assert_eq!(described.members.len(), 1);
     let member = &described.members[0];
     assert!(member.metadata.is_empty() && member.assignment.is_empty());
@@ -87,17 +74,10 @@ fn lists_are_filtered_by_state() {
         protocol_type: "consumer".to_owned(),
         state: State::Stable,
     };
-    let empty = Listed {
-        group: "a".to_owned(),
-        protocol_type: String::new(),
-        state: State::Empty,
-    };
+    let empty = Listed { group: "a".to_owned(), protocol_type: String::new(), state: State::Empty };
     assert_eq!(list(&mut driver, None), [empty.clone(), stable.clone()]);
     assert_eq!(list(&mut driver, Some(vec![State::Stable])), [stable]);
-    assert_eq!(
-        list(&mut driver, Some(vec![State::Dead, State::Empty])),
-        [empty]
-    );
+    assert_eq!(list(&mut driver, Some(vec![State::Dead, State::Empty])), [empty]);
     assert_eq!(list(&mut driver, Some(vec![])), []);
 }
 
@@ -108,10 +88,7 @@ fn only_groups_without_members_are_deleted() {
     let answer = driver.ask(delete(&[GROUP, "none"]));
     assert_eq!(
         answer,
-        deleted(&[
-            (GROUP, Err(Error::NonEmptyGroup)),
-            ("none", Err(Error::GroupIdNotFound))
-        ])
+        deleted(&[(GROUP, Err(Error::NonEmptyGroup)), ("none", Err(Error::GroupIdNotFound))])
     );
 }
 
@@ -126,23 +103,37 @@ fn a_deletion_is_answered_when_all_of_it_is_committed() {
     assert_eq!(driver.describe(GROUP), Err(Error::GroupIdNotFound));
     assert_eq!(list(&mut driver, None), []);
     assert_eq!(driver.ask(join("")), Err(Error::CoordinatorNotAvailable));
-    assert_eq!(
-        driver.ask(delete(&[GROUP])),
-        deleted(&[(GROUP, Err(Error::GroupIdNotFound))])
-    );
+    assert_eq!(driver.ask(delete(&[GROUP])), deleted(&[(GROUP, Err(Error::GroupIdNotFound))]));
     driver.resolve(Ok(()));
     assert_eq!(
         driver.answer(token),
-        Some(deleted(&[
-            ("none", Err(Error::GroupIdNotFound)),
-            (GROUP, Ok(()))
-        ]))
+        Some(deleted(&[("none", Err(Error::GroupIdNotFound)), (GROUP, Ok(()))]))
     );
     assert!(driver.kept.is_empty());
     let id = driver.member_id();
     let token = driver.send(join(&id));
     driver.advance(INITIAL_REBALANCE_DELAY_MS);
     assert_eq!(driver.joined(token).generation, Generation(1));
+}
+
+#[test]
+fn a_deletion_of_several_waits_for_the_last() {
+    let mut driver = Driver::new();
+    empty_group(&mut driver);
+    let simple = CommitOffsets {
+        group: "a".to_owned(),
+        generation: Generation::NONE,
+        offsets: vec![Default::default()],
+        ..CommitOffsets::default()
+    };
+    driver.ask(Request::CommitOffsets(simple)).unwrap();
+    driver.holds_changes = true;
+    let token = driver.send(delete(&[GROUP, "a"]));
+    driver.resolve_one(Ok(()));
+    assert_eq!(driver.answer(token), None);
+    driver.resolve_one(Err(KeepError::LeadershipLost));
+    let answer = deleted(&[(GROUP, Ok(())), ("a", Err(Error::NotCoordinator))]);
+    assert_eq!(driver.answer(token), Some(answer));
 }
 
 #[test]
@@ -215,10 +206,7 @@ fn changes_in_flight_are_bounded() {
 #[test]
 fn time_does_not_go_backwards() {
     let mut driver = Driver::new();
-    let token = driver.send(Request::Join(Join {
-        require_known_member_id: false,
-        ..joining("")
-    }));
+    let token = driver.send(Request::Join(Join { require_known_member_id: false, ..joining("") }));
     driver.advance(REBALANCE_MS);
     driver.now_ms = 0;
     driver.tick();

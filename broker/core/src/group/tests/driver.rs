@@ -74,18 +74,11 @@ impl Driver {
     /// Lets time pass, stopping wherever something is due.
     pub(super) fn advance(&mut self, ms: u64) {
         let end_ms = self.now_ms + ms;
-        while let Some(due_ms) = self
-            .coordinator
-            .next_deadline()
-            .filter(|due| *due <= end_ms)
-        {
+        while let Some(due_ms) = self.coordinator.next_deadline().filter(|due| *due <= end_ms) {
             self.now_ms = self.now_ms.max(due_ms);
             self.tick();
             let next_ms = self.coordinator.next_deadline();
-            assert!(
-                next_ms.is_none_or(|next| next > self.now_ms),
-                "something is still due"
-            );
+            assert!(next_ms.is_none_or(|next| next > self.now_ms), "something is still due");
         }
         self.now_ms = end_ms;
         self.tick();
@@ -93,8 +86,7 @@ impl Driver {
 
     pub(super) fn tick(&mut self) {
         let with_offsets = &self.with_offsets;
-        self.coordinator
-            .tick(self.now_ms, |group| with_offsets.contains(group));
+        self.coordinator.tick(self.now_ms, |group| with_offsets.contains(group));
         self.drain();
     }
 
@@ -116,10 +108,7 @@ impl Driver {
     }
 
     fn answered(&mut self, token: Token, result: Result<Answer, Error>) {
-        assert!(
-            self.asked.remove(&token),
-            "{token:?} answered twice: {result:?}"
-        );
+        assert!(self.asked.remove(&token), "{token:?} answered twice: {result:?}");
         self.answers.insert(token, result);
     }
 
@@ -147,11 +136,7 @@ impl Driver {
 
     fn apply(&mut self, change: Output, is_committed: bool) -> KeepId {
         match change {
-            Output::Keep {
-                keep_id,
-                group,
-                state,
-            } => {
+            Output::Keep { keep_id, group, state } => {
                 if is_committed {
                     self.kept.insert(group, state);
                 }
@@ -253,10 +238,8 @@ impl Driver {
         let (generation, leader) = (joined[0].generation, joined[0].leader.clone());
         let mut ids: Vec<String> = joined.into_iter().map(|joined| joined.member).collect();
         ids.sort_by_key(|id| *id != leader);
-        let syncs: Vec<Token> = ids
-            .iter()
-            .map(|id| self.send(sync(generation, id, &ids)))
-            .collect();
+        let syncs: Vec<Token> =
+            ids.iter().map(|id| self.send(sync(generation, id, &ids))).collect();
         for (token, id) in syncs.into_iter().zip(&ids) {
             assert_eq!(self.synced(token).assignment, id.as_bytes());
         }
@@ -274,10 +257,7 @@ impl Driver {
             instance: instance.map(str::to_owned),
             reason: None,
         });
-        let request = Request::Leave(Leave {
-            group: GROUP.to_owned(),
-            members: leavers.collect(),
-        });
+        let request = Request::Leave(Leave { group: GROUP.to_owned(), members: leavers.collect() });
         match self.ask(request) {
             Ok(Answer::Leave(left)) => left,
             other => panic!("{other:?}"),
@@ -300,10 +280,7 @@ pub(super) fn subscription(topics: &[&str]) -> Bytes {
 pub(super) fn protocols(names: &[&str]) -> Vec<Protocol> {
     names
         .iter()
-        .map(|name| Protocol {
-            name: (*name).to_owned(),
-            metadata: subscription(&["orders"]),
-        })
+        .map(|name| Protocol { name: (*name).to_owned(), metadata: subscription(&["orders"]) })
         .collect()
 }
 
@@ -328,17 +305,11 @@ pub(super) fn join(member: &str) -> Request {
 }
 
 pub(super) fn join_with(member: &str, names: &[&str]) -> Request {
-    Request::Join(Join {
-        protocols: protocols(names),
-        ..joining(member)
-    })
+    Request::Join(Join { protocols: protocols(names), ..joining(member) })
 }
 
 pub(super) fn join_static(member: &str, instance: &str) -> Join {
-    Join {
-        instance: Some(instance.to_owned()),
-        ..joining(member)
-    }
+    Join { instance: Some(instance.to_owned()), ..joining(member) }
 }
 
 /// A sync that assigns each of `assigned` its own name.
@@ -348,9 +319,7 @@ pub(super) fn sync(generation: Generation, member: &str, assigned: &[String]) ->
         group: GROUP.to_owned(),
         generation,
         member: member.to_owned(),
-        assignments: assignments
-            .map(|id| (id.clone(), Bytes::from(id.clone())))
-            .collect(),
+        assignments: assignments.map(|id| (id.clone(), Bytes::from(id.clone()))).collect(),
         ..Sync::default()
     })
 }

@@ -61,10 +61,7 @@ fn a_generation_that_was_not_committed_never_was() {
     driver.fail_over(2);
     assert_eq!(driver.error(waiting), Error::NotCoordinator);
     assert_eq!(driver.heartbeat(next, &newcomer), Err(Error::UnknownMember));
-    assert_eq!(
-        driver.heartbeat(next, &ids[0]),
-        Err(Error::IllegalGeneration)
-    );
+    assert_eq!(driver.heartbeat(next, &ids[0]), Err(Error::IllegalGeneration));
     assert_eq!(driver.heartbeat(generation, &ids[0]), Ok(Answer::Heartbeat));
 }
 
@@ -74,16 +71,11 @@ fn resigning_answers_everyone_once() {
     driver.holds_changes = true;
     let id = driver.member_id();
     let waiting = driver.send(join(&id));
-    driver
-        .coordinator
-        .handle(driver.now_ms, Token(900), join(""));
+    driver.coordinator.handle(driver.now_ms, Token(900), join(""));
     let (other, _) = Coordinator::load(Epoch(2), 0, [], 0);
     let answers = std::mem::replace(&mut driver.coordinator, other).resign();
     assert_eq!(answers.len(), 2);
-    assert!(matches!(
-        &answers[0],
-        (Token(900), Err(Error::MemberIdRequired { .. }))
-    ));
+    assert!(matches!(&answers[0], (Token(900), Err(Error::MemberIdRequired { .. }))));
     assert_eq!(answers[1], (waiting, Err(Error::NotCoordinator)));
 }
 
@@ -107,10 +99,7 @@ fn kept_bytes_that_are_no_group_are_refused() {
     let refused = |bytes: &[u8]| kept::decode(GROUP, bytes, 0).map(|_| ()).unwrap_err();
     assert_eq!(refused(&newer), KeptError::Version(2));
     assert!(matches!(refused(b""), KeptError::Impossible(_)));
-    assert!(matches!(
-        refused(&state[..state.len() - 1]),
-        KeptError::Garbage(_)
-    ));
+    assert!(matches!(refused(&state[..state.len() - 1]), KeptError::Garbage(_)));
     // A negative generation; then a generation and a leader without being a member, and so on.
     for message in [
         &b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"[..],
@@ -131,10 +120,8 @@ fn kept_bytes_that_are_no_group_are_refused() {
 
 #[test]
 fn a_group_that_can_not_be_read_goes_on_without_members() {
-    let groups = [
-        ("bad".to_owned(), Bytes::from_static(b"\x09")),
-        ("cursors".to_owned(), Bytes::new()),
-    ];
+    let groups =
+        [("bad".to_owned(), Bytes::from_static(b"\x09")), ("cursors".to_owned(), Bytes::new())];
     let (coordinator, unreadable) = Coordinator::load(Epoch(1), 0, groups, 0);
     assert_eq!(unreadable, [("bad".to_owned(), KeptError::Version(9))]);
     let mut driver = Driver::new();

@@ -23,25 +23,16 @@ fn a_member_must_come_back_with_its_id() {
     let joined = driver.joined(token);
     assert_eq!(joined.generation, Generation(1));
     assert_eq!((&joined.member, &joined.leader), (&id, &id));
-    assert_eq!(
-        (&*joined.protocol_type, &*joined.protocol),
-        ("consumer", "range")
-    );
+    assert_eq!((&*joined.protocol_type, &*joined.protocol), ("consumer", "range"));
     assert_eq!(joined.members.len(), 1);
-    assert_eq!(
-        joined.members[0].metadata,
-        protocols(&["range"])[0].metadata
-    );
+    assert_eq!(joined.members[0].metadata, protocols(&["range"])[0].metadata);
     assert_eq!(driver.state(), State::CompletingRebalance);
 }
 
 #[test]
 fn an_old_client_is_a_member_at_once() {
     let mut driver = Driver::new();
-    let token = driver.send(Request::Join(Join {
-        require_known_member_id: false,
-        ..joining("")
-    }));
+    let token = driver.send(Request::Join(Join { require_known_member_id: false, ..joining("") }));
     driver.advance(INITIAL_REBALANCE_DELAY_MS);
     assert!(driver.joined(token).member.starts_with("app-"));
 }
@@ -73,20 +64,11 @@ fn newcomers_prolong_the_first_wait_up_to_the_rebalance_timeout() {
 
     let mut driver = Driver::new();
     let start_ms = driver.now_ms;
-    while driver
-        .describe(GROUP)
-        .map_or(true, |group| group.state != State::CompletingRebalance)
-    {
+    while driver.describe(GROUP).map_or(true, |group| group.state != State::CompletingRebalance) {
         let id = driver.member_id();
-        driver.send(Request::Join(Join {
-            rebalance_timeout_ms: 3_000,
-            ..joining(&id)
-        }));
+        driver.send(Request::Join(Join { rebalance_timeout_ms: 3_000, ..joining(&id) }));
         driver.advance(late);
-        assert!(
-            driver.now_ms - start_ms <= 3_000 + late,
-            "the wait must end"
-        );
+        assert!(driver.now_ms - start_ms <= 3_000 + late, "the wait must end");
     }
 }
 
@@ -97,10 +79,7 @@ fn a_join_to_a_stable_group_waits_for_all_to_join_again() {
     let newcomer = driver.member_id();
     let tokens = [driver.send(join(&newcomer))];
     assert_eq!(driver.state(), State::PreparingRebalance);
-    assert_eq!(
-        driver.heartbeat(generation, &ids[0]),
-        Err(Error::RebalanceInProgress)
-    );
+    assert_eq!(driver.heartbeat(generation, &ids[0]), Err(Error::RebalanceInProgress));
     let first = driver.send(join(&ids[0]));
     assert_eq!(driver.answer(first), None);
     let second = driver.send(join(&ids[1]));
@@ -118,18 +97,12 @@ fn who_stays_away_from_a_rebalance_is_out() {
     // It lives, but does not join.
     for _ in 0..(REBALANCE_MS / 5_000) {
         assert_eq!(driver.answer(token), None);
-        assert_eq!(
-            driver.heartbeat(generation, &ids[1]),
-            Err(Error::RebalanceInProgress)
-        );
+        assert_eq!(driver.heartbeat(generation, &ids[1]), Err(Error::RebalanceInProgress));
         driver.advance(5_000);
     }
     let (_, left) = driver.sync_all(&[token]);
     assert_eq!(left, [ids[0].clone()]);
-    assert_eq!(
-        driver.heartbeat(generation, &ids[1]),
-        Err(Error::UnknownMember)
-    );
+    assert_eq!(driver.heartbeat(generation, &ids[1]), Err(Error::UnknownMember));
 }
 
 #[test]
@@ -148,10 +121,7 @@ fn votes_choose_among_the_protocols_that_all_know() {
     for (lists, chosen) in [
         (vec![vec!["a", "b"], vec!["a", "b"], vec!["b", "a"]], "a"),
         (vec![vec!["a", "b"], vec!["b", "a"], vec!["b", "a"]], "b"),
-        (
-            vec![vec!["x", "b", "a"], vec!["a", "b"], vec!["b", "a"]],
-            "b",
-        ),
+        (vec![vec!["x", "b", "a"], vec!["a", "b"], vec!["b", "a"]], "b"),
         (vec![vec!["b", "a"], vec!["a", "b"]], "a"),
         (vec![vec!["a", "b"], vec!["b"]], "b"),
     ] {
@@ -175,22 +145,13 @@ fn a_member_without_a_common_protocol_is_refused() {
     for request in [
         join_with("", &["sticky"]),
         join_with("", &[]),
-        Request::Join(Join {
-            protocol_type: "connect".to_owned(),
-            ..joining("")
-        }),
+        Request::Join(Join { protocol_type: "connect".to_owned(), ..joining("") }),
     ] {
         assert_eq!(driver.ask(request), Err(Error::InconsistentProtocol));
     }
     let mut driver = Driver::new();
-    let untyped = Join {
-        protocol_type: String::new(),
-        ..joining("")
-    };
-    assert_eq!(
-        driver.ask(Request::Join(untyped)),
-        Err(Error::InconsistentProtocol)
-    );
+    let untyped = Join { protocol_type: String::new(), ..joining("") };
+    assert_eq!(driver.ask(Request::Join(untyped)), Err(Error::InconsistentProtocol));
     assert_eq!(driver.describe(GROUP), Err(Error::GroupIdNotFound));
 }
 
@@ -225,10 +186,7 @@ fn a_repeated_join_is_answered_with_the_generation_begun() {
     assert_eq!(driver.state(), State::CompletingRebalance);
     driver.send(join_with(&id, &["range", "more"]));
     // Alone, it has all that the rebalance waits for at once.
-    assert_eq!(
-        driver.ask(sync(joined.generation, &id, &[])),
-        Err(Error::IllegalGeneration)
-    );
+    assert_eq!(driver.ask(sync(joined.generation, &id, &[])), Err(Error::IllegalGeneration));
 }
 
 #[test]
@@ -239,6 +197,9 @@ fn a_newcomer_whose_client_is_gone_does_not_wait_for_ever() {
     let mut patient = joining(&newcomer);
     patient.rebalance_timeout_ms = u32::try_from(NEW_MEMBER_JOIN_TIMEOUT_MS * 2).unwrap();
     let token = driver.send(Request::Join(patient));
+    // Nothing asks it for heartbeats yet, so one that comes all the same begins no session.
+    let answer = driver.heartbeat(generation, &newcomer);
+    assert_eq!(answer, Err(Error::RebalanceInProgress));
     for _ in 0..(NEW_MEMBER_JOIN_TIMEOUT_MS / 5_000) {
         assert_eq!(driver.answer(token), None);
         let _ = driver.heartbeat(generation, &ids[0]);
@@ -255,14 +216,10 @@ fn bounds_are_refused() {
         change(&mut request);
         driver.ask(Request::Join(request)).unwrap_err()
     };
-    for change in [
-        (|join| join.session_timeout_ms = 5_999) as fn(&mut Join),
-        |join| join.session_timeout_ms = 1_800_001,
-    ] {
-        assert!(matches!(
-            refused(&mut driver, change),
-            Error::InvalidSessionTimeout { .. }
-        ));
+    for change in [(|join| join.session_timeout_ms = 5_999) as fn(&mut Join), |join| {
+        join.session_timeout_ms = 1_800_001
+    }] {
+        assert!(matches!(refused(&mut driver, change), Error::InvalidSessionTimeout { .. }));
     }
     for change in [(|join| join.group.clear()) as fn(&mut Join), |join| {
         join.group = "x".repeat(GROUP_ID_BYTES_MAX + 1)
@@ -275,10 +232,7 @@ fn bounds_are_refused() {
         |join| join.protocols[0].name = "x".repeat(257),
         |join| join.protocols = protocols(&["x"; 65]),
     ] {
-        assert!(matches!(
-            refused(&mut driver, change),
-            Error::InvalidRequest(_)
-        ));
+        assert!(matches!(refused(&mut driver, change), Error::InvalidRequest(_)));
     }
     assert_eq!(
         refused(&mut driver, |join| {
@@ -286,10 +240,7 @@ fn bounds_are_refused() {
         }),
         Error::GroupMaxSizeReached
     );
-    assert_eq!(
-        refused(&mut driver, |join| join.member = "x".into()),
-        Error::UnknownMember
-    );
+    assert_eq!(refused(&mut driver, |join| join.member = "x".into()), Error::UnknownMember);
 }
 
 #[test]
@@ -301,17 +252,11 @@ fn a_full_group_takes_no_more() {
     assert_eq!(driver.ask(join("")), Err(Error::GroupMaxSizeReached));
 
     let mut driver = Driver::new();
-    let anonymous = Join {
-        require_known_member_id: false,
-        ..joining("")
-    };
+    let anonymous = Join { require_known_member_id: false, ..joining("") };
     for _ in 0..GROUP_MEMBERS_MAX {
         driver.send(Request::Join(anonymous.clone()));
     }
-    assert_eq!(
-        driver.ask(Request::Join(anonymous)),
-        Err(Error::GroupMaxSizeReached)
-    );
+    assert_eq!(driver.ask(Request::Join(anonymous)), Err(Error::GroupMaxSizeReached));
     driver.advance(REBALANCE_MS);
     assert_eq!(driver.unanswered(), 0);
 }
@@ -347,16 +292,7 @@ fn a_group_takes_another_kind_of_members_when_it_is_empty() {
     }));
     driver.advance(INITIAL_REBALANCE_DELAY_MS);
     let joined = driver.joined(token);
-    assert_eq!(
-        (joined.generation, &*joined.protocol_type),
-        (Generation(3), "connect")
-    );
-    assert!(matches!(
-        driver.ask(join_with("", &["x"])),
-        Err(Error::InconsistentProtocol)
-    ));
-    assert_eq!(
-        driver.heartbeat(Generation(3), &joined.member),
-        Ok(Answer::Heartbeat)
-    );
+    assert_eq!((joined.generation, &*joined.protocol_type), (Generation(3), "connect"));
+    assert!(matches!(driver.ask(join_with("", &["x"])), Err(Error::InconsistentProtocol)));
+    assert_eq!(driver.heartbeat(Generation(3), &joined.member), Ok(Answer::Heartbeat));
 }

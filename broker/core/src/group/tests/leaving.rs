@@ -19,10 +19,7 @@ fn each_that_leaves_is_told_its_own_outcome() {
     ]);
     let results: Vec<_> = left.into_iter().map(|left| left.result).collect();
     let unknown = || Err(Error::UnknownMember);
-    assert_eq!(
-        results,
-        [Ok(()), unknown(), unknown(), unknown(), unknown(), Ok(())]
-    );
+    assert_eq!(results, [Ok(()), unknown(), unknown(), unknown(), unknown(), Ok(())]);
     assert_eq!(driver.state(), State::PreparingRebalance);
     let tokens = [driver.send(join(&ids[1])), driver.send(join(&ids[2]))];
     assert_eq!(driver.sync_all(&tokens).0, generation.next());
@@ -35,14 +32,8 @@ fn the_last_to_leave_leaves_an_empty_generation() {
     driver.leave(&[(&ids[0], None), (&ids[1], None)]);
     let described = driver.describe("g").unwrap();
     assert_eq!(described.state, State::Empty);
-    assert_eq!(
-        (&*described.protocol_type, &*described.protocol),
-        ("consumer", "")
-    );
-    assert_eq!(
-        driver.leave(&[(&ids[0], None)])[0].result,
-        Err(Error::UnknownMember)
-    );
+    assert_eq!((&*described.protocol_type, &*described.protocol), ("consumer", ""));
+    assert_eq!(driver.leave(&[(&ids[0], None)])[0].result, Err(Error::UnknownMember));
     let id = driver.member_id();
     let token = driver.send(join(&id));
     driver.advance(INITIAL_REBALANCE_DELAY_MS);
@@ -58,10 +49,7 @@ fn one_that_waits_for_an_answer_gets_it_when_taken_out() {
     assert_eq!(driver.error(token), Error::UnknownMember);
     let token = driver.send(join(&ids[1]));
     let joined = driver.joined(token);
-    assert_eq!(
-        (joined.generation, &joined.leader),
-        (generation.next(), &ids[1])
-    );
+    assert_eq!((joined.generation, &joined.leader), (generation.next(), &ids[1]));
     driver.holds_changes = true;
     let token = driver.send(sync(joined.generation, &ids[1], &[]));
     driver.leave(&[(&ids[1], None)]);

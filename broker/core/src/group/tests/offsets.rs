@@ -11,10 +11,7 @@ use crate::group::limits::{COMMIT_BYTES_MAX, OFFSET_METADATA_BYTES_MAX, RETIRE_C
 use crate::group::{KeepError, Output, Token};
 
 fn stream(partition: u32) -> StreamId {
-    StreamId {
-        topic: TopicId([1; 16]),
-        partition,
-    }
+    StreamId { topic: TopicId([1; 16]), partition }
 }
 
 fn offset(partition: u32, metadata_bytes: usize) -> CommitOffset {
@@ -49,10 +46,7 @@ fn drop(topics: &[(&str, u32)]) -> Request {
         name: (*name).to_owned(),
         streams: vec![stream(*partition)],
     });
-    Request::DropOffsets(DropOffsets {
-        group: GROUP.to_owned(),
-        topics: topics.collect(),
-    })
+    Request::DropOffsets(DropOffsets { group: GROUP.to_owned(), topics: topics.collect() })
 }
 
 #[test]
@@ -64,10 +58,7 @@ fn a_simple_consumer_makes_a_group_that_only_has_cursors() {
     driver.resolve(Ok(()));
     assert_eq!(driver.answer(token), Some(committed()));
     let described = driver.describe(GROUP).unwrap();
-    assert_eq!(
-        (described.state, &*described.protocol_type),
-        (State::Empty, "")
-    );
+    assert_eq!((described.state, &*described.protocol_type), (State::Empty, ""));
     driver.holds_changes = false;
     driver.fail_over(2);
     assert_eq!(driver.state(), State::Empty);
@@ -95,25 +86,16 @@ fn a_commit_carries_the_cursor_and_the_time() {
     };
     assert_eq!(command.group, GROUP);
     assert_eq!(cursor.topic, vec![1; 16]);
-    assert_eq!(
-        (cursor.partition, cursor.offset, cursor.leader_epoch),
-        (3, 7, -1)
-    );
+    assert_eq!((cursor.partition, cursor.offset, cursor.leader_epoch), (3, 7, -1));
     assert_eq!((&*cursor.metadata, cursor.committed_ms), ("mm", 5_000));
 }
 
 #[test]
 fn members_commit_in_their_generation_only() {
     let mut driver = Driver::new();
-    assert_eq!(
-        driver.ask(commit(Generation(1), "x")),
-        Err(Error::IllegalGeneration)
-    );
+    assert_eq!(driver.ask(commit(Generation(1), "x")), Err(Error::IllegalGeneration));
     let id = driver.member_id();
-    assert_eq!(
-        driver.ask(commit(Generation(0), &id)),
-        Err(Error::UnknownMember)
-    );
+    assert_eq!(driver.ask(commit(Generation(0), &id)), Err(Error::UnknownMember));
     let token = driver.send(join(&id));
     driver.advance(INITIAL_REBALANCE_DELAY_MS);
     let generation = driver.joined(token).generation;
@@ -122,9 +104,7 @@ fn members_commit_in_their_generation_only() {
         Err(Error::RebalanceInProgress),
         "it has no assignment yet"
     );
-    driver
-        .ask(super::driver::sync(generation, &id, &[]))
-        .unwrap();
+    driver.ask(super::driver::sync(generation, &id, &[])).unwrap();
     for (generation, member, expected) in [
         (generation, &*id, committed()),
         (generation.next(), &*id, Err(Error::IllegalGeneration)),
@@ -137,10 +117,7 @@ fn members_commit_in_their_generation_only() {
     }
     let mut fenced = commit_as(generation, &id);
     fenced.instance = Some("i".to_owned());
-    assert_eq!(
-        driver.ask(Request::CommitOffsets(fenced)),
-        Err(Error::UnknownMember)
-    );
+    assert_eq!(driver.ask(Request::CommitOffsets(fenced)), Err(Error::UnknownMember));
     // During a rebalance, members hand in what they have done so far.
     driver.member_id();
     driver.send(join(&id));
@@ -164,19 +141,13 @@ fn a_commit_is_a_sign_of_life() {
 fn each_stream_has_its_own_outcome() {
     let mut driver = Driver::new();
     let too_large = OFFSET_METADATA_BYTES_MAX + 1;
-    let error = Error::OffsetMetadataTooLarge {
-        bytes: too_large,
-        max: OFFSET_METADATA_BYTES_MAX,
-    };
+    let error = Error::OffsetMetadataTooLarge { bytes: too_large, max: OFFSET_METADATA_BYTES_MAX };
     let mut request = commit_as(Generation::NONE, "");
     request.offsets = vec![offset(0, OFFSET_METADATA_BYTES_MAX), offset(1, too_large)];
     let both = Request::CommitOffsets(request.clone());
     assert_eq!(
         driver.ask(both.clone()),
-        Ok(Answer::CommitOffsets(vec![
-            (stream(0), Ok(())),
-            (stream(1), Err(error.clone()))
-        ]))
+        Ok(Answer::CommitOffsets(vec![(stream(0), Ok(())), (stream(1), Err(error.clone()))]))
     );
     driver.holds_changes = true;
     for (lost, told) in [
@@ -196,10 +167,7 @@ fn each_stream_has_its_own_outcome() {
     request.offsets.remove(0);
     request.group = "new".to_owned();
     let answer = driver.ask(Request::CommitOffsets(request));
-    assert_eq!(
-        answer,
-        Ok(Answer::CommitOffsets(vec![(stream(1), Err(error))]))
-    );
+    assert_eq!(answer, Ok(Answer::CommitOffsets(vec![(stream(1), Err(error))])));
     assert_eq!(driver.describe("new"), Err(Error::GroupIdNotFound));
     assert_eq!(driver.changes(), 0);
 }
@@ -210,23 +178,15 @@ fn a_commit_is_bounded() {
     let mut request = commit_as(Generation::NONE, "");
     let each = OFFSET_METADATA_BYTES_MAX;
     let count = u32::try_from(COMMIT_BYTES_MAX / each).unwrap();
-    request.offsets = (0..count)
-        .map(|partition| offset(partition, each))
-        .collect();
-    assert_eq!(
-        driver.ask(Request::CommitOffsets(request)),
-        Err(Error::InvalidCommitOffsetSize)
-    );
+    request.offsets = (0..count).map(|partition| offset(partition, each)).collect();
+    assert_eq!(driver.ask(Request::CommitOffsets(request)), Err(Error::InvalidCommitOffsetSize));
     assert_eq!(driver.describe(GROUP), Err(Error::GroupIdNotFound));
 }
 
 #[test]
 fn cursors_of_topics_that_are_read_stay() {
     let mut driver = Driver::new();
-    assert_eq!(
-        driver.ask(drop(&[("orders", 0)])),
-        Err(Error::GroupIdNotFound)
-    );
+    assert_eq!(driver.ask(drop(&[("orders", 0)])), Err(Error::GroupIdNotFound));
     let (_, ids) = driver.stable(1);
     driver.holds_changes = true;
     let token = driver.send(drop(&[("orders", 0), ("others", 1)]));
@@ -235,15 +195,9 @@ fn cursors_of_topics_that_are_read_stay() {
     let refused = (stream(0), Err(Error::GroupSubscribedToTopic));
     assert_eq!(
         driver.answer(token),
-        Some(Ok(Answer::DropOffsets(vec![
-            refused.clone(),
-            (stream(1), Ok(()))
-        ])))
+        Some(Ok(Answer::DropOffsets(vec![refused.clone(), (stream(1), Ok(()))])))
     );
-    assert_eq!(
-        driver.ask(drop(&[("orders", 0)])),
-        Ok(Answer::DropOffsets(vec![refused]))
-    );
+    assert_eq!(driver.ask(drop(&[("orders", 0)])), Ok(Answer::DropOffsets(vec![refused])));
     driver.holds_changes = false;
     driver.leave(&[(&ids[0], None)]);
     assert_eq!(
@@ -262,31 +216,19 @@ fn what_members_read_is_not_guessed() {
     driver.advance(INITIAL_REBALANCE_DELAY_MS);
     assert_eq!(
         driver.ask(drop(&[("any", 0)])),
-        Ok(Answer::DropOffsets(vec![(
-            stream(0),
-            Err(Error::GroupSubscribedToTopic)
-        )]))
+        Ok(Answer::DropOffsets(vec![(stream(0), Err(Error::GroupSubscribedToTopic))]))
     );
     let mut driver = Driver::new();
-    driver.send(Request::Join(Join {
-        protocol_type: "connect".to_owned(),
-        ..unreadable
-    }));
+    driver.send(Request::Join(Join { protocol_type: "connect".to_owned(), ..unreadable }));
     assert_eq!(driver.ask(drop(&[("any", 0)])), Err(Error::NonEmptyGroup));
 }
 
 #[test]
 fn fetching_is_left_to_the_state() {
     let mut driver = Driver::new();
-    let fetch = FetchOffsets {
-        group: GROUP.to_owned(),
-        streams: None,
-    };
+    let fetch = FetchOffsets { group: GROUP.to_owned(), streams: None };
     let coordinator = &mut driver.coordinator;
     coordinator.handle(1_000, Token(900), Request::FetchOffsets(fetch.clone()));
     let token = Token(900);
-    assert_eq!(
-        coordinator.poll_output(),
-        Some(Output::Fetch { token, fetch })
-    );
+    assert_eq!(coordinator.poll_output(), Some(Output::Fetch { token, fetch }));
 }

@@ -56,13 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Err(KeepError::NotKept)),
         1 => Just(Err(KeepError::LeadershipLost)),
     ];
-    let passing = prop_oneof![
-        Just(100),
-        Just(500),
-        Just(3_000),
-        Just(12_000),
-        Just(700_000)
-    ];
+    let passing = prop_oneof![Just(100), Just(500), Just(3_000), Just(12_000), Just(700_000)];
     prop_oneof![
         12 => (pick(), any::<bool>()).prop_map(|(pick, known)| Step::Join(pick, known)),
         8 => pick().prop_map(Step::Sync),
@@ -111,9 +105,7 @@ impl World {
     /// Mostly the present one.
     fn generation(&self, pick: &Pick) -> Generation {
         let groups = &self.driver.coordinator.groups;
-        let present = groups
-            .get(&name(pick))
-            .map_or(0, |group| group.generation.0);
+        let present = groups.get(&name(pick)).map_or(0, |group| group.generation.0);
         Generation(present + (pick.generation - 4).max(0) * 2 - i32::from(pick.generation == 3))
     }
 
@@ -162,10 +154,7 @@ impl World {
                         instance: instance(pick),
                         reason: None,
                     });
-                    Request::Leave(Leave {
-                        group: name(first),
-                        members: members.collect(),
-                    })
+                    Request::Leave(Leave { group: name(first), members: members.collect() })
                 })
                 .into_iter()
                 .collect(),
@@ -191,9 +180,7 @@ impl World {
                 groups: vec![name(pick), name(pick), "g0".to_owned()],
             })],
             Step::Look(pick) => vec![
-                Request::Describe(Describe {
-                    groups: vec![name(pick)],
-                }),
+                Request::Describe(Describe { groups: vec![name(pick)] }),
                 Request::List(List::default()),
                 Request::FetchOffsets(FetchOffsets::default()),
             ],
@@ -203,11 +190,7 @@ impl World {
 
     fn join(&self, pick: &Pick, known: bool) -> Join {
         let names = [&["range"][..], &["range", "b"], &["b", "range"], &["b"]];
-        let member = if pick.member > 8 {
-            String::new()
-        } else {
-            self.member(pick)
-        };
+        let member = if pick.member > 8 { String::new() } else { self.member(pick) };
         let base = match &instance(pick) {
             Some(instance) => join_static(&member, instance),
             None => joining(&member),
@@ -223,9 +206,7 @@ impl World {
     fn sync(&self, pick: &Pick) -> Sync {
         // Mostly the leader, or nothing would ever be stable.
         let groups = &self.driver.coordinator.groups;
-        let leader = groups
-            .get(&name(pick))
-            .and_then(|group| group.leader.clone());
+        let leader = groups.get(&name(pick)).and_then(|group| group.leader.clone());
         let member = self.member(pick);
         Sync {
             group: name(pick),
@@ -248,14 +229,10 @@ impl World {
                 Ok(Answer::Join(joined)) => {
                     let is_leader = joined.leader == joined.member;
                     assert!(is_leader || joined.members.is_empty());
-                    members
-                        .iter_mut()
-                        .for_each(|known| known.push(joined.member.clone()));
+                    members.iter_mut().for_each(|known| known.push(joined.member.clone()));
                 }
                 Err(Error::MemberIdRequired { member }) => {
-                    members
-                        .iter_mut()
-                        .for_each(|known| known.push(member.clone()));
+                    members.iter_mut().for_each(|known| known.push(member.clone()));
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -265,25 +242,19 @@ impl World {
 
     fn check(&mut self) {
         let coordinator = &self.driver.coordinator;
-        self.generations
-            .retain(|name, _| coordinator.groups.contains_key(name));
+        self.generations.retain(|name, _| coordinator.groups.contains_key(name));
         for (name, group) in &coordinator.groups {
             check_group(group);
             let before = self.generations.insert(name.clone(), group.generation);
             assert!(before.is_none_or(|before| before <= group.generation));
             let scheduled = group.scheduled_ms;
             assert!(
-                group
-                    .due_ms()
-                    .is_none_or(|due| scheduled.is_some_and(|at| at <= due)),
+                group.due_ms().is_none_or(|due| scheduled.is_some_and(|at| at <= due)),
                 "the coordinator would come too late: {group:?}"
             );
         }
-        let scheduled = coordinator
-            .groups
-            .values()
-            .filter(|group| group.scheduled_ms.is_some())
-            .count();
+        let scheduled =
+            coordinator.groups.values().filter(|group| group.scheduled_ms.is_some()).count();
         assert_eq!(coordinator.schedule.len(), scheduled);
     }
 }
@@ -302,9 +273,8 @@ fn check_group(group: &Group) {
     if let Some(leader) = &group.leader {
         assert!(members.contains_key(leader), "{group:?}");
     }
-    let instances = members
-        .iter()
-        .filter_map(|(id, member)| Some((member.instance.clone()?, id.clone())));
+    let instances =
+        members.iter().filter_map(|(id, member)| Some((member.instance.clone()?, id.clone())));
     assert_eq!(group.instances, instances.collect::<BTreeMap<_, _>>());
     assert!(group.pending.keys().all(|id| !members.contains_key(id)));
     match &group.phase {

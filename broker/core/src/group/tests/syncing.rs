@@ -34,20 +34,14 @@ fn assignments_are_told_once_they_are_committed() {
     let again = driver.send(sync(generation, &leader, &[]));
     assert_eq!(driver.changes(), 1);
     assert_eq!(driver.error(first), Error::RebalanceInProgress);
-    assert_eq!(
-        (driver.answer(follower), driver.answer(again)),
-        (None, None)
-    );
+    assert_eq!((driver.answer(follower), driver.answer(again)), (None, None));
     assert_eq!(driver.state(), State::CompletingRebalance);
     driver.resolve(Ok(()));
     assert_eq!(driver.state(), State::Stable);
     assert_eq!(driver.synced(follower).assignment, other.as_bytes());
     let synced = driver.synced(again);
     assert_eq!(synced.assignment, leader.as_bytes());
-    assert_eq!(
-        (&*synced.protocol_type, &*synced.protocol),
-        ("consumer", "range")
-    );
+    assert_eq!((&*synced.protocol_type, &*synced.protocol), ("consumer", "range"));
     // Asked again, the same is told.
     let late = driver.send(sync(generation, &other, &[]));
     assert_eq!(driver.synced(late).assignment, other.as_bytes());
@@ -58,10 +52,8 @@ fn an_assignment_that_can_not_be_kept_is_made_anew() {
     let mut driver = Driver::new();
     driver.holds_changes = true;
     let (generation, leader, other) = completing(&mut driver);
-    let tokens = [
-        driver.send(sync(generation, &leader, &[])),
-        driver.send(sync(generation, &other, &[])),
-    ];
+    let tokens =
+        [driver.send(sync(generation, &leader, &[])), driver.send(sync(generation, &other, &[]))];
     driver.resolve(Err(KeepError::NotKept));
     for token in tokens {
         assert_eq!(driver.error(token), Error::CoordinatorNotAvailable);
@@ -83,11 +75,7 @@ fn a_rebalance_overtakes_an_assignment_on_its_way_to_the_log() {
     let token = driver.send(join(&leader));
     assert_eq!(driver.joined(token).generation, generation.next());
     driver.resolve(Ok(()));
-    assert_eq!(
-        driver.state(),
-        State::CompletingRebalance,
-        "the late outcome is void"
-    );
+    assert_eq!(driver.state(), State::CompletingRebalance, "the late outcome is void");
     let token = driver.send(sync(generation.next(), &leader, &[leader.clone()]));
     driver.resolve(Ok(()));
     assert_eq!(driver.synced(token).assignment, leader.as_bytes());
@@ -105,31 +93,13 @@ fn a_sync_of_another_generation_member_or_protocol_is_refused() {
         driver.ask(Request::Sync(request)).unwrap_err()
     };
     for (change, error) in [
-        (
-            (|sync| sync.group = "other".into()) as fn(&mut Sync),
-            Error::UnknownMember,
-        ),
+        ((|sync| sync.group = "other".into()) as fn(&mut Sync), Error::UnknownMember),
         (|sync| sync.member = "other".into(), Error::UnknownMember),
-        (
-            |sync| sync.instance = Some("other".into()),
-            Error::UnknownMember,
-        ),
-        (
-            |sync| sync.generation = Generation(0),
-            Error::IllegalGeneration,
-        ),
-        (
-            |sync| sync.generation = Generation(2),
-            Error::IllegalGeneration,
-        ),
-        (
-            |sync| sync.protocol_type = Some("connect".into()),
-            Error::InconsistentProtocol,
-        ),
-        (
-            |sync| sync.protocol = Some("sticky".into()),
-            Error::InconsistentProtocol,
-        ),
+        (|sync| sync.instance = Some("other".into()), Error::UnknownMember),
+        (|sync| sync.generation = Generation(0), Error::IllegalGeneration),
+        (|sync| sync.generation = Generation(2), Error::IllegalGeneration),
+        (|sync| sync.protocol_type = Some("connect".into()), Error::InconsistentProtocol),
+        (|sync| sync.protocol = Some("sticky".into()), Error::InconsistentProtocol),
         (
             |sync| {
                 let bytes = Bytes::from(vec![0; ASSIGNMENT_BYTES_MAX + 1]);
@@ -159,14 +129,40 @@ fn who_never_syncs_is_out() {
         assert_eq!(driver.heartbeat(generation, &other), Ok(Answer::Heartbeat));
         driver.advance(5_000);
     }
-    assert_eq!(
-        driver.heartbeat(generation, &other),
-        Err(Error::UnknownMember)
-    );
-    assert_eq!(
-        driver.heartbeat(generation, &leader),
-        Err(Error::RebalanceInProgress)
-    );
+    assert_eq!(driver.heartbeat(generation, &other), Err(Error::UnknownMember));
+    assert_eq!(driver.heartbeat(generation, &leader), Err(Error::RebalanceInProgress));
+}
+
+#[test]
+fn who_synced_in_an_earlier_generation_must_sync_again() {
+    let mut driver = Driver::new();
+    let (_, ids) = driver.stable(2);
+    let tokens = [driver.send(join(&ids[0])), driver.send(join(&ids[1]))];
+    let generation = tokens.map(|token| driver.joined(token))[0].generation;
+    driver.send(sync(generation, &ids[0], &ids));
+    for _ in 0..(REBALANCE_MS / 5_000) {
+        for id in &ids {
+            assert_eq!(driver.heartbeat(generation, id), Ok(Answer::Heartbeat));
+        }
+        driver.advance(5_000);
+    }
+    assert_eq!(driver.heartbeat(generation, &ids[1]), Err(Error::UnknownMember));
+}
+
+#[test]
+fn an_older_generation_committed_late_does_not_stand_for_the_next() {
+    let mut driver = Driver::new();
+    driver.holds_changes = true;
+    let (generation, leader, other) = completing(&mut driver);
+    driver.send(sync(generation, &leader, &[]));
+    driver.leave(&[(&other, None)]);
+    let token = driver.send(join(&leader));
+    assert_eq!(driver.joined(token).generation, generation.next());
+    let token = driver.send(sync(generation.next(), &leader, &[leader.clone()]));
+    driver.resolve_one(Ok(()));
+    assert_eq!(driver.answer(token), None, "that was the generation before");
+    driver.resolve_one(Ok(()));
+    assert_eq!(driver.synced(token).assignment, leader.as_bytes());
 }
 
 #[test]
@@ -198,10 +194,7 @@ fn a_session_lasts_as_long_as_heartbeats_come() {
     assert_eq!(driver.heartbeat(generation, &ids[0]), Ok(Answer::Heartbeat));
     driver.advance(SESSION_MS / 2);
     assert_eq!(driver.state(), State::PreparingRebalance);
-    assert_eq!(
-        driver.heartbeat(generation, &ids[1]),
-        Err(Error::UnknownMember)
-    );
+    assert_eq!(driver.heartbeat(generation, &ids[1]), Err(Error::UnknownMember));
     let token = driver.send(join(&ids[0]));
     assert_eq!(driver.sync_all(&[token]).0, generation.next());
     driver.advance(SESSION_MS);
@@ -212,18 +205,9 @@ fn a_session_lasts_as_long_as_heartbeats_come() {
 fn heartbeats_of_others_are_refused() {
     let mut driver = Driver::new();
     let (generation, ids) = driver.stable(1);
-    assert_eq!(
-        driver.heartbeat(generation, "other"),
-        Err(Error::UnknownMember)
-    );
-    assert_eq!(
-        driver.heartbeat(generation.next(), &ids[0]),
-        Err(Error::IllegalGeneration)
-    );
+    assert_eq!(driver.heartbeat(generation, "other"), Err(Error::UnknownMember));
+    assert_eq!(driver.heartbeat(generation.next(), &ids[0]), Err(Error::IllegalGeneration));
     driver.leave(&[(&ids[0], None)]);
-    assert_eq!(
-        driver.heartbeat(generation, &ids[0]),
-        Err(Error::UnknownMember)
-    );
+    assert_eq!(driver.heartbeat(generation, &ids[0]), Err(Error::UnknownMember));
     assert_eq!(driver.describe(GROUP).unwrap().members, []);
 }
