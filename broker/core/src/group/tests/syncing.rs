@@ -76,7 +76,7 @@ fn a_rebalance_overtakes_an_assignment_on_its_way_to_the_log() {
     assert_eq!(driver.joined(token).generation, generation.next());
     driver.resolve(Ok(()));
     assert_eq!(driver.state(), State::CompletingRebalance, "the late outcome is void");
-    let token = driver.send(sync(generation.next(), &leader, &[leader.clone()]));
+    let token = driver.send(sync(generation.next(), &leader, std::slice::from_ref(&leader)));
     driver.resolve(Ok(()));
     assert_eq!(driver.synced(token).assignment, leader.as_bytes());
 }
@@ -121,7 +121,7 @@ fn a_sync_of_another_generation_member_or_protocol_is_refused() {
 fn who_never_syncs_is_out() {
     let mut driver = Driver::new();
     let (generation, leader, other) = completing(&mut driver);
-    let token = driver.send(sync(generation, &leader, &[leader.clone()]));
+    let token = driver.send(sync(generation, &leader, std::slice::from_ref(&leader)));
     assert_eq!(driver.synced(token).assignment, leader.as_bytes());
     // The other one lives and never asks for its assignment.
     for _ in 0..(REBALANCE_MS / 5_000) {
@@ -158,7 +158,7 @@ fn an_older_generation_committed_late_does_not_stand_for_the_next() {
     driver.leave(&[(&other, None)]);
     let token = driver.send(join(&leader));
     assert_eq!(driver.joined(token).generation, generation.next());
-    let token = driver.send(sync(generation.next(), &leader, &[leader.clone()]));
+    let token = driver.send(sync(generation.next(), &leader, std::slice::from_ref(&leader)));
     driver.resolve_one(Ok(()));
     assert_eq!(driver.answer(token), None, "that was the generation before");
     driver.resolve_one(Ok(()));
