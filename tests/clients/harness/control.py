@@ -49,6 +49,17 @@ class Cluster:
         metadata.wait_until("every replica is in sync", self.healthy, HEALTHY_TIMEOUT_S)
 
 
+def _heal(cluster):
+    """After a test that may have ended anywhere: every broker awake, up and in sync."""
+    for broker in range(cluster.broker_count):
+        try:
+            os.kill(cluster.pid(broker), signal.SIGCONT)
+        except LookupError:
+            pass
+        cluster.restart(broker)
+    cluster.wait_healthy()
+
+
 def _kill(cluster, broker):
     pid = cluster.pid(broker)
     at = time.time()
@@ -100,6 +111,7 @@ def _parser(description):
     verb("freeze", "SIGSTOP a broker; prints the time of the signal (Unix, s)", "broker")
     verb("thaw", "SIGCONT a frozen broker", "broker")
     verb("restart", "bring a killed broker back and wait until it runs", "broker")
+    verb("heal", "thaw and restart whatever needs it and wait until every replica is in sync")
     verb("rebalance", "move leaders back to the preferred brokers")
     verb("wait-healthy", "wait until all brokers are up and every replica is in sync")
     verb("usage", "print 'PID CPU_SECONDS RESIDENT_BYTES' for each server process")
@@ -149,6 +161,7 @@ def main(description, add_options, make):
         "freeze": lambda: print(f"{_freeze(cluster, broker):.6f}"),
         "thaw": lambda: os.kill(cluster.pid(broker), signal.SIGCONT),
         "restart": lambda: cluster.restart(broker),
+        "heal": lambda: _heal(cluster),
         "rebalance": cluster.rebalance,
         "wait-healthy": cluster.wait_healthy,
         "usage": lambda: _usage(cluster),
