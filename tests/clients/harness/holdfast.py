@@ -16,10 +16,11 @@ BROKER_STATE_READY = "ready"
 
 
 class Holdfast(control.Cluster):
-    def __init__(self, data, binary, policy):
+    def __init__(self, data, binary, policy, port):
         self.data = os.path.abspath(data)
         self.binary = binary
         self.policy = policy
+        self.port = port
 
     def _path(self, name):
         # Next to the data, not in it: the directory is Holdfast's own.
@@ -46,6 +47,13 @@ class Holdfast(control.Cluster):
             and all(metadata.healthy(broker["kafka"], self.broker_count) for broker in brokers)
         )
 
+    def healthy(self):
+        """Shards without a partition count too: they hold groups and the catalog."""
+        shards = self._status()["shards"]
+        return super().healthy() and all(
+            shard["leader"] is not None and len(shard["isr"]) == len(shard["replicas"]) for shard in shards
+        )
+
     def _supervisor(self):
         return processes.recorded(self._path("pid"))
 
@@ -56,7 +64,8 @@ class Holdfast(control.Cluster):
             except FileNotFoundError:
                 pass
             os.makedirs(os.path.dirname(self.data), exist_ok=True)
-            command = [self.binary, "up", *self.policy, "--data", self.data]
+            command = [self.binary, "up", *self.policy, "--data", self.data, "--plain"]
+            command += ["--port-base", str(self.port)]
             processes.start(command, self._path("log"), self._path("pid"))
         metadata.wait_until("all brokers are ready", self._started, control.READY_TIMEOUT_S)
 
@@ -112,9 +121,10 @@ def options(parser):
     parser.add_argument(
         "--binary", default=os.path.join(ROOT, "target", "debug", "holdfast"), help="the holdfast to run"
     )
+    parser.add_argument("--port", type=int, default=9092, help="of the first broker")
     parser.add_argument("--file", action="append", default=[], help="YAML for `holdfast up`; may be repeated")
 
 
 def make(arguments):
     files = arguments.file or [os.path.join(ROOT, "tests", "clients", "cluster.yaml")]
-    return Holdfast(arguments.data, arguments.binary, files)
+    return Holdfast(arguments.data, arguments.binary, files, arguments.port)

@@ -90,9 +90,14 @@ def make_topic(request, admin, bootstrap):
 
 
 def await_leaders(bootstrap, name, partitions):
+    """Waits until every broker that is up knows every partition and its leader."""
+
     def led():
-        found = metadata.view(bootstrap, [name]).partitions.values()
-        return len(found) == partitions and all(p.error == 0 and p.leader >= 0 for p in found)
+        for host, port in metadata.view(bootstrap).brokers.values():
+            found = metadata.view(f"{host}:{port}", [name]).partitions.values()
+            if len(found) != partitions or not all(p.error == 0 and p.leader >= 0 for p in found):
+                return False
+        return True
 
     wait_until(f"the {partitions} partitions of {name} have leaders", led)
 
