@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -66,17 +67,26 @@ func unique(t testing.TB) string {
 	return fmt.Sprintf("franz-%s-%s", flat, strconv.FormatInt(time.Now().UnixNano(), 36))
 }
 
+// awaitLeaders waits until every broker knows every partition and its leader.
 func awaitLeaders(t testing.TB, name string, partitions int) {
-	control := admin(t)
-	await(t, "every partition of "+name+" has a leader", func() bool {
-		found, err := control.ListTopics(bounded(t), name)
-		led := 0
-		for _, partition := range found[name].Partitions {
-			if partition.Err == nil && partition.Leader >= 0 {
-				led++
+	asker := client(t)
+	await(t, "every broker knows the leaders of "+name, func() bool {
+		for id := range 3 {
+			request := kmsg.NewPtrMetadataRequest()
+			topic := kmsg.NewMetadataRequestTopic()
+			topic.Topic = kmsg.StringPtr(name)
+			request.Topics = append(request.Topics, topic)
+			answer, err := request.RequestWith(bounded(t), asRequestor{asker.Broker(id)})
+			if err != nil || len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != partitions {
+				return false
+			}
+			for _, partition := range answer.Topics[0].Partitions {
+				if partition.ErrorCode != 0 || partition.Leader < 0 {
+					return false
+				}
 			}
 		}
-		return err == nil && led == partitions
+		return true
 	})
 }
 
