@@ -42,7 +42,8 @@ class Holdfast(control.Cluster):
             raise LookupError(f"holdfast up ended: see {self._path('log')}")
         brokers = self._brokers()
         return (
-            len(brokers) == self.broker_count
+            self._status()["ready"]
+            and len(brokers) == self.broker_count
             and all(broker["state"] == BROKER_STATE_READY for broker in brokers)
             and all(metadata.healthy(broker["kafka"], self.broker_count) for broker in brokers)
         )

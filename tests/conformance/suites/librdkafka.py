@@ -1,6 +1,5 @@
 """librdkafka's own test suite: the tests that need a broker, one at a time, in quick mode."""
 
-import glob
 import json
 import os
 import re
@@ -63,10 +62,9 @@ def _environment(tests, reasons, only):
 def run(bootstrap, target, only):
     tests = os.path.join(_home(), "tests")
     reasons = common.not_run(NOT_RUN, target)
-    with open(os.path.join(tests, "test.conf"), "w", encoding="utf-8") as file:
+    settings = os.path.join(tests, f"test-{target}.conf")
+    with open(settings, "w", encoding="utf-8") as file:
         file.write(f"metadata.broker.list={bootstrap}\ntest.topic.random=true\n")
-    for old in glob.glob(os.path.join(tests, "stats_*.json")):
-        os.remove(old)
     output = os.path.join(common.CACHE, f"librdkafka-{target}.log")
     common.say(f"librdkafka's tests against {bootstrap}; output in {os.path.relpath(output, common.ROOT)}")
     with open(output, "wb") as file:
@@ -75,7 +73,7 @@ def run(bootstrap, target, only):
             subprocess.run(
                 ["stdbuf", "-oL", "./test-runner", "-p1", "-Q", "-L"],
                 cwd=tests,
-                env=_environment(tests, reasons, only),
+                env={**_environment(tests, reasons, only), "RDKAFKA_TEST_CONF": settings},
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 timeout=TIME_LIMIT_S,

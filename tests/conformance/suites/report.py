@@ -23,11 +23,16 @@ def _load(target):
     return json.loads(common.text(_path(target)))
 
 
+def _portable(tests):
+    """The results without the paths of the machine that they come from."""
+    return {name: {key: value.replace(common.ROOT + "/", "") for key, value in test.items()} for name, test in tests.items()}
+
+
 def record(target, results):
     """Replaces what is known of a target's suites by these results."""
     known = _load(target)
     known["date"] = datetime.date.today().isoformat()
-    known["suites"].update({name: dict(sorted(tests.items())) for name, tests in results.items()})
+    known["suites"].update({name: dict(sorted(_portable(tests).items())) for name, tests in results.items()})
     with open(_path(target), "w", encoding="utf-8") as file:
         json.dump(known, file, indent=1, sort_keys=True)
         file.write("\n")
