@@ -35,15 +35,26 @@ def logged(command, log, **options):
         raise SystemExit(f"{' '.join(command)} failed: see {log}")
 
 
+def _rows(path):
+    for line in text(path).splitlines():
+        if line and not line.startswith("#"):
+            yield line.split("\t")
+
+
 def not_run(path, target):
     """The tests that are not run against a target, with the reason for each.
 
     A line is NAME, WHERE and REASON, separated by tabs; WHERE is "everywhere" or the name of one target.
     """
-    reasons = {}
-    for line in text(path).splitlines():
-        if line and not line.startswith("#"):
-            name, where, reason = line.split("\t")
-            if where in (EVERYWHERE, target):
-                reasons[name] = reason
-    return reasons
+    return {row[0]: row[2] for row in _rows(path) if len(row) == 3 and row[1] in (EVERYWHERE, target)}
+
+
+def stops_at(path, name, why):
+    """The reason why a test can't go on past a certain place, where that is what it failed at; otherwise None.
+
+    Such a line has a fourth column, the beginning of what the test says there: all before it was run and passed.
+    """
+    for row in _rows(path):
+        if len(row) == 4 and row[0] == name[: len(row[0])] and why.startswith(row[3]):
+            return row[2]
+    return None

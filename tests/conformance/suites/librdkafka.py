@@ -98,6 +98,8 @@ def _results(output, reasons):
         elif state == "SKIPPED":
             reason = reasons.get(name) or reasons.get(name[:4]) or why
             results[name] = {"state": common.SKIPPED, "why": reason}
+        elif stopped := common.stops_at(NOT_RUN, name, why):
+            results[name] = {"state": common.SKIPPED, "why": stopped}
         elif state != "NOT STARTED":
             results[name] = {"state": common.FAILED, "why": why or f"ended in state {state}"}
     if not results:
