@@ -10,7 +10,8 @@ use super::{CheckpointError, Cursor, Group, State, stream_id};
 use crate::replica::History;
 
 pub(super) fn encode(state: &State, history: &History) -> Vec<u8> {
-    let epochs = history.epochs().iter();
+    // What is above the state is not committed, and may be cut yet.
+    let epochs = history.epochs().iter().filter(|(_, at)| *at < state.position);
     let catalog = &state.catalog;
     let mut topics: Vec<&Topic> = catalog.topics().topics().map(AsRef::as_ref).collect();
     topics.sort_unstable_by_key(|topic| topic.id);
