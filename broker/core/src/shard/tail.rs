@@ -15,6 +15,8 @@ struct TailStream {
     end: Offset,
     /// Producers that have uncommitted batches, with all that is known of them.
     producers: Producers,
+    /// The stream begins anew: what the state knows of its producers is about to go.
+    is_new: bool,
     pending: usize,
 }
 
@@ -42,9 +44,9 @@ impl Tail {
 
     /// What the sequence numbers of a batch say.
     pub(super) fn check(&self, state: &State, stream: StreamId, stamp: Stamp) -> Sequence {
-        let tail = self.0.get(&stream).map(|tail| &tail.producers);
-        match tail.filter(|producers| producers.get(stamp.id).is_some()) {
-            Some(producers) => producers.check(stamp),
+        let tail = self.0.get(&stream);
+        match tail.filter(|tail| tail.is_new || tail.producers.get(stamp.id).is_some()) {
+            Some(tail) => tail.producers.check(stamp),
             None => state
                 .stream(stream)
                 .map_or(Sequence::Follows, |stream| stream.producers.check(stamp)),
@@ -61,6 +63,7 @@ impl Tail {
                 let tail = self.0.entry(header.stream).or_default();
                 tail.end = Offset(0);
                 tail.producers = Producers::default();
+                tail.is_new = true;
                 tail.pending += 1;
                 return;
             }
@@ -76,7 +79,7 @@ impl Tail {
         tail.end = header.offset.plus(u64::from(header.count));
         tail.pending += 1;
         let Some(stamp) = command.stamp else { return };
-        if tail.producers.get(stamp.id).is_none() {
+        if !tail.is_new && tail.producers.get(stamp.id).is_none() {
             let known = state.stream(header.stream).and_then(|s| s.producers.get(stamp.id));
             if let Some(producer) = known {
                 tail.producers.insert(stamp.id, producer.clone());
