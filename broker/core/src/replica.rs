@@ -102,6 +102,8 @@ struct Follower {
     refused_ms: Option<u64>,
     /// Since when the fetch under way was seen to have no answer.
     unanswered_ms: Option<u64>,
+    /// Where its log was when it asked for a checkpoint.
+    bootstrap: Option<FetchKey>,
 }
 
 /// One replica of one shard.
@@ -136,7 +138,7 @@ impl Replica {
             durable: log.end,
             committed: log.committed.min(log.end),
             gaps_until: log.gaps_until,
-            clean_point: log.gaps_until.min(log.end),
+            clean_point: log.gaps_until,
             role: Role::Idle,
             outputs: VecDeque::new(),
         };
@@ -257,13 +259,16 @@ impl Replica {
         self.end < self.gaps_until
     }
 
-    /// Takes the newest record. An older one, or one of another shard, is ignored: `false`.
+    /// Takes the newest record. One that is older, by its version or its epoch, or of another
+    /// shard is ignored: `false`.
     pub fn handle_record(&mut self, record: ShardRecord, now_ms: u64) -> bool {
         let known = self.record.as_ref().map(|known| known.version);
-        if record.shard != self.shard || known.is_some_and(|known| record.version <= known) {
+        // Epochs never go back, not even with a record store that did.
+        let is_old = known.is_some_and(|known| record.version <= known);
+        if record.shard != self.shard || is_old || record.epoch < self.epoch() {
             return false;
         }
-        let newer_epoch = record.epoch > self.epoch();
+        let newer_epoch = record.epoch > self.epoch().max(self.history.last());
         self.outputs.push_back(Output::Persist(record.clone()));
         let unclean_since_last =
             record.unclean_epoch.is_some_and(|epoch| epoch > self.history.last());
@@ -311,6 +316,11 @@ impl Replica {
         }
     }
 
+    /// The state of a checkpoint covers everything below `position`, so that is committed.
+    pub(crate) fn handle_recovered_state(&mut self, position: Position) {
+        self.committed = self.committed.max(position.min(self.end));
+    }
+
     /// Cleaning has removed entries below `position`: nobody is served from below it any more.
     pub fn handle_cleaned(&mut self, position: Position) {
         self.clean_point = self.clean_point.max(position);
@@ -330,6 +340,7 @@ impl Replica {
                 reported: Position(0),
                 refused_ms: None,
                 unanswered_ms: None,
+                bootstrap: None,
             }),
             Some(_) | None => Role::Idle,
         }

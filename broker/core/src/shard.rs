@@ -91,7 +91,8 @@ impl Shard {
     /// A shard over a recovered log and the state of its checkpoint. The commands of the log
     /// above the checkpoint follow through [`Shard::replay`].
     #[must_use]
-    pub fn new(replica: Replica, state: State) -> Self {
+    pub fn new(mut replica: Replica, state: State) -> Self {
+        replica.handle_recovered_state(state.position());
         let next = replica.end();
         Self {
             replica,

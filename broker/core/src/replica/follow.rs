@@ -65,28 +65,58 @@ impl Replica {
         let Role::Follower(follower) = &mut self.role else {
             return;
         };
-        let mut moved = follower.asked != Some(answer.key) || answer.key != now;
+        let asked = follower.leader == from && follower.asked == Some(answer.key);
+        let mut moved = !asked || answer.key != now;
         if !self.settings.rules.keep(Rule::DropMoved) {
             moved = answer.key.position != now.position;
         }
-        if follower.leader != from || moved {
+        if moved {
             return;
         }
         follower.asked = None;
         match answer.outcome {
-            Outcome::Data { entries, committed, next } => self.take(entries, committed, next),
-            Outcome::Diverged { epoch, end } => self.part(epoch, end),
+            Outcome::Data { entries, committed, next } => {
+                self.take(entries, committed, next, now_ms)
+            }
+            Outcome::Diverged { epoch, end } => self.part(epoch, end, now_ms),
             // A newer record is on its way, or the leader has not seen its own yet.
             Outcome::Refused { .. } => follower.refused_ms = Some(now_ms),
-            Outcome::NeedCheckpoint => {
-                follower.refused_ms = Some(now_ms);
-                self.outputs.push_back(Output::Bootstrap(from));
-            }
+            Outcome::NeedCheckpoint => self.ask_for_checkpoint(now_ms),
         }
     }
 
-    fn take(&mut self, bytes: Bytes, committed: Position, next: Position) {
-        match self.follows_on(&bytes, next) {
+    /// Asks to be built anew; and fetches again later, should nothing come of it.
+    fn ask_for_checkpoint(&mut self, now_ms: u64) {
+        let key = self.key();
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
+        follower.bootstrap = Some(key);
+        follower.refused_ms = Some(now_ms);
+        self.outputs.push_back(Output::Bootstrap(follower.leader));
+    }
+
+    /// Whether its log is still the one for which a checkpoint was asked. A checkpoint that
+    /// comes when the log has moved on, perhaps into the in-sync replicas, comes too late: the
+    /// log must not be set aside then.
+    #[must_use]
+    pub fn wants_bootstrap(&self) -> bool {
+        match &self.role {
+            Role::Follower(follower) => follower.bootstrap == Some(self.key()),
+            Role::Idle | Role::Leader(_) | Role::Halted => false,
+        }
+    }
+
+    fn take(&mut self, bytes: Bytes, committed: Position, next: Position, now_ms: u64) {
+        let Ok(headers) = entry::headers(&bytes) else {
+            // Damaged on the way or at the leader, or of a release that this one does not know.
+            // This log is well, so it has no reason to stop.
+            if let Role::Follower(follower) = &mut self.role {
+                follower.refused_ms = Some(now_ms);
+            }
+            return;
+        };
+        match self.follows_on(headers, next) {
             Ok(headers) => {
                 for header in &headers {
                     // The history of a checkpoint covers the entries that fill it in.
@@ -106,12 +136,12 @@ impl Replica {
     }
 
     /// Checks that the entries continue this log up to `next`; gives their headers.
-    fn follows_on(&self, bytes: &Bytes, next: Position) -> Result<Vec<Header>, String> {
-        let headers = entry::headers(bytes).map_err(|error| error.to_string())?;
+    fn follows_on(&self, headers: Vec<Header>, next: Position) -> Result<Vec<Header>, String> {
         let mut expected = self.end;
         let mut last = self.history.last();
         for header in &headers {
-            let gap = header.position > expected && header.position < self.gaps_until;
+            // What is missing is below `gaps_until`; what comes after it may be just there.
+            let gap = header.position > expected && header.position <= self.gaps_until;
             if header.position != expected && !gap {
                 return Err(format!("position {} where {expected} follows", header.position));
             }
@@ -131,11 +161,11 @@ impl Replica {
     }
 
     /// The logs part: cut, unless that would lose what is committed.
-    fn part(&mut self, epoch: Epoch, end: Position) {
+    fn part(&mut self, epoch: Epoch, end: Position, now_ms: u64) {
         let (_, own) = self.history.end_of(epoch, self.end);
         let to = own.min(end);
         if to < self.committed {
-            self.part_below_committed(to);
+            self.part_below_committed(to, now_ms);
             return;
         }
         if to < self.end {
@@ -149,19 +179,20 @@ impl Replica {
 
     /// Only an unclean election that was recorded after this log's last entry allows this: the
     /// replica is then built anew. Otherwise it stops, and keeps all that it has.
-    fn part_below_committed(&mut self, to: Position) {
+    fn part_below_committed(&mut self, to: Position, now_ms: u64) {
         let record = self.record.as_ref();
         let unclean = record
             .and_then(|record| record.unclean_epoch)
             .is_some_and(|epoch| epoch > self.history.last());
-        match self.follows() {
-            Some(leader) if unclean => self.outputs.push_back(Output::Bootstrap(leader)),
-            Some(_) | None => self.halt(Fault::TruncateBelowCommitted {
-                epoch: self.epoch(),
-                to,
-                committed: self.committed,
-            }),
+        if unclean {
+            self.ask_for_checkpoint(now_ms);
+            return;
         }
+        self.halt(Fault::TruncateBelowCommitted {
+            epoch: self.epoch(),
+            to,
+            committed: self.committed,
+        });
     }
 
     fn halt(&mut self, fault: Fault) {
@@ -169,7 +200,7 @@ impl Replica {
         self.outputs.push_back(Output::Halt(fault));
     }
 
-    /// The log was set aside and begins anew at `start` under another incarnation, with the
+    /// The log was set aside, as [`Replica::wants_bootstrap`] allowed, and begins anew at `start` under another incarnation, with the
     /// history of a checkpoint that stands for everything below `position`. Entries from `start`
     /// on are fetched with gaps.
     pub fn handle_bootstrap(

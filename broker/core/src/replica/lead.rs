@@ -36,7 +36,9 @@ impl Replica {
     /// A follower fetches.
     pub fn handle_fetch(&mut self, from: BrokerId, fetch: Fetch, now_ms: u64) {
         let outcome = match &self.role {
-            Role::Leader(leader) if leader.epoch == fetch.key.epoch => self.check(&fetch),
+            Role::Leader(leader) if leader.epoch == fetch.key.epoch && self.has_replica(from) => {
+                self.check(&fetch)
+            }
             Role::Leader(_) | Role::Idle | Role::Follower { .. } | Role::Halted => {
                 Some(Outcome::Refused { epoch: self.epoch() })
             }
@@ -46,22 +48,27 @@ impl Replica {
             return;
         }
         self.note_progress(from, &fetch, now_ms);
-        self.serve(from);
         self.advance(now_ms);
+        self.serve(from);
         self.review_isr(now_ms);
+    }
+
+    /// Whether `broker` holds a replica; what others say is not kept.
+    fn has_replica(&self, broker: BrokerId) -> bool {
+        self.record.as_ref().is_some_and(|record| record.replicas.contains(&broker))
     }
 
     /// Whether the follower's log matches up to where it says; if not, what to answer.
     fn check(&self, fetch: &Fetch) -> Option<Outcome> {
         let key = fetch.key;
-        let bootstraps = key.position < fetch.gaps_until;
         let (epoch, end) = self.history.end_of(key.last_epoch, self.end);
         let compares = self.settings.rules.keep(Rule::EpochHistory);
         if compares && key.position > Position(0) && (epoch != key.last_epoch || key.position > end)
         {
             return Some(Outcome::Diverged { epoch, end: end.min(key.position) });
         }
-        if key.position < self.clean_point && !bootstraps {
+        // One that is being built takes gaps, but only those that its checkpoint stands for.
+        if key.position < self.clean_point && fetch.gaps_until < self.clean_point {
             return Some(Outcome::NeedCheckpoint);
         }
         None
@@ -76,7 +83,8 @@ impl Replica {
             incarnation: fetch.incarnation,
             position: Position(0),
             held: Position(0),
-            caught_up_ms: 0,
+            // As if it had been there when the epoch began: it has time to catch up.
+            caught_up_ms: leader.since_ms,
             end_at_fetch: (end, now_ms),
             waiting: None,
             told: fetch.committed,

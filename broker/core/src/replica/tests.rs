@@ -1,3 +1,5 @@
-//! Tests of the replica: the rules one by one, and a random cluster that needs them all.
+//! Tests of the replica: the rules one by one, as scripts, and a random cluster that needs them
+//! all.
 
 mod cluster;
+mod trace;

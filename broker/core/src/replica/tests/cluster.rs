@@ -14,14 +14,14 @@ mod quiet;
 mod random;
 mod steps;
 mod tests;
-mod trace;
 
 use std::collections::VecDeque;
 
 use holdfast_protocol::{BrokerId, FlushMode, Incarnation, Member, Version};
 
-use super::super::rules::{Rule, Rules};
+use super::trace;
 use crate::replica::{Answer, Fetch, IsrRequest, Settings};
+use crate::replica::{Rule, Rules};
 use checker::{Checker, Violation};
 use client::Client;
 use node::Node;
@@ -65,6 +65,20 @@ impl Message {
             Self::Isr { from, .. } => *from == broker,
             Self::IsrRefused { to, .. } => *to == broker,
         }
+    }
+}
+
+/// A message in few words.
+fn brief(message: &Message) -> String {
+    match message {
+        Message::Fetch { from, to, fetch } => format!("{from} asks {to}: {}", trace::fetch(fetch)),
+        Message::Answer { from, to, answer } => {
+            format!("{from} answers {to}: {}", trace::answer(answer))
+        }
+        Message::Isr { from, request } => {
+            format!("{from} wants at {}: isr {}", request.expected, trace::members(&request.isr))
+        }
+        Message::IsrRefused { to, expected } => format!("{to} is refused its wish at {expected}"),
     }
 }
 

@@ -2,10 +2,13 @@
 
 use super::World;
 use super::checker::Violation;
+use super::trace;
 use crate::replica::History;
 
 /// Rounds in which every broker hears everything, and 10 ms pass.
 const ROUNDS: usize = 400;
+/// Rounds that are traced.
+const ROUNDS_TRACED: usize = 5;
 
 impl World {
     pub(super) fn end_in_quiet(&mut self) -> Result<(), Violation> {
@@ -15,28 +18,33 @@ impl World {
             self.nodes[n].is_cut = false;
             self.start(n);
         }
-        let trace = self.trace.take();
-        let result = self.rounds();
         // The steps that led here tell more than the waiting.
-        self.trace = trace;
-        result
-    }
-
-    fn rounds(&mut self) -> Result<(), Violation> {
-        for _ in 0..ROUNDS {
-            if !self.lead_well() {
-                return Ok(());
+        let mut trace = None;
+        for round in 0..ROUNDS {
+            if round == ROUNDS_TRACED {
+                trace = self.trace.take();
             }
-            self.round();
-            if let Some(violation) = self.violation.take() {
-                return Err(violation);
-            }
-            if self.unrest().is_none() {
-                return self.all_equal();
+            let result = self.round_is_last();
+            if let Some(result) = result {
+                self.trace = self.trace.take().or(trace);
+                return result;
             }
         }
-        let record = super::trace::record(self.operator.record());
+        self.trace = self.trace.take().or(trace);
+        let record = trace::record(self.operator.record());
         Err(self.unrest().map_or(String::new(), |why| format!("no rest: {why}; {record}")))
+    }
+
+    /// One round; what came of all, if it is the last.
+    fn round_is_last(&mut self) -> Option<Result<(), Violation>> {
+        if !self.lead_well() {
+            return Some(Ok(()));
+        }
+        self.round();
+        if let Some(violation) = self.violation.take() {
+            return Some(Err(violation));
+        }
+        self.unrest().is_none().then(|| self.all_equal())
     }
 
     /// Elects somebody who can lead, where nobody does. `false`: nobody may.

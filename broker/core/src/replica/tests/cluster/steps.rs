@@ -102,7 +102,7 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, message: Message) {
-        self.note(|| super::trace::message(&message));
+        self.note(|| super::brief(&message));
         match message {
             Message::Fetch { from, to, fetch } => {
                 self.with(to.0 as usize, |shard, now| shard.handle_fetch(from, fetch, now));
@@ -336,8 +336,9 @@ impl World {
         }
         let Some(leader) = self.nodes[n].bootstrap.take() else { return };
         let leader = &self.nodes[leader.0 as usize];
-        let Some(shard) = leader.shard.as_ref().filter(|s| s.replica().confirmed().is_some())
-        else {
+        // What it knows to be committed is committed, even before its own epoch is confirmed; to
+        // wait for that would be for ever where this replica is needed to confirm it.
+        let Some(shard) = leader.shard.as_ref().filter(|_| leader.leads().is_some()) else {
             return;
         };
         let bytes = shard.state().encode(shard.replica().history());
@@ -347,7 +348,7 @@ impl World {
 
     fn build(&mut self, n: usize, image: Image) {
         let node = &mut self.nodes[n];
-        let wanted = node.shard.as_ref().is_some_and(|shard| shard.replica().follows().is_some());
+        let wanted = node.shard.as_ref().is_some_and(|shard| shard.replica().wants_bootstrap());
         self.note(|| format!("build {n} from {}: wanted={wanted}", image.start));
         if !wanted {
             return;

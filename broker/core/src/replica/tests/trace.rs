@@ -3,19 +3,7 @@
 use bytes::Bytes;
 use holdfast_protocol::{Member, ShardRecord, entry};
 
-use super::Message;
 use crate::replica::{Answer, Fetch, FetchKey, Outcome, Output};
-
-pub(super) fn message(message: &Message) -> String {
-    match message {
-        Message::Fetch { from, to, fetch: f } => format!("{from} asks {to}: {}", fetch(f)),
-        Message::Answer { from, to, answer: a } => format!("{from} answers {to}: {}", answer(a)),
-        Message::Isr { from, request } => {
-            format!("{from} wants at {}: isr {}", request.expected, members(&request.isr))
-        }
-        Message::IsrRefused { to, expected } => format!("{to} is refused its wish at {expected}"),
-    }
-}
 
 pub(super) fn output(output: &Output) -> String {
     match output {
@@ -46,7 +34,7 @@ pub(super) fn member(member: &Member) -> String {
     format!("{}/{}", member.broker, member.incarnation.0[15])
 }
 
-fn members(isr: &[Member]) -> String {
+pub(super) fn members(isr: &[Member]) -> String {
     let isr: Vec<String> = isr.iter().map(member).collect();
     isr.join(" ")
 }
@@ -55,17 +43,19 @@ fn key(key: &FetchKey) -> String {
     format!("e{} at {} after e{}", key.epoch, key.position, key.last_epoch)
 }
 
-fn fetch(fetch: &Fetch) -> String {
+pub(super) fn fetch(fetch: &Fetch) -> String {
     let Fetch { held, committed, gaps_until, .. } = fetch;
     format!("{} held {held} committed {committed} gaps {gaps_until}", key(&fetch.key))
 }
 
-fn answer(answer: &Answer) -> String {
+pub(super) fn answer(answer: &Answer) -> String {
     let outcome = match &answer.outcome {
         Outcome::Data { entries: bytes, committed, next } => {
-            format!("{} up to {next}, committed {committed}", entries(bytes))
+            format!("{}up to {next}, committed {committed}", entries(bytes))
         }
-        other => format!("{other:?}"),
+        Outcome::Diverged { epoch, end } => format!("e{epoch} ends at {end}"),
+        Outcome::Refused { epoch } => format!("refused in e{epoch}"),
+        Outcome::NeedCheckpoint => "needs a checkpoint".to_owned(),
     };
     format!("{}: {outcome}", key(&answer.key))
 }
@@ -74,5 +64,5 @@ fn answer(answer: &Answer) -> String {
 fn entries(bytes: &Bytes) -> String {
     let headers = entry::headers(bytes).unwrap_or_default();
     let at = headers.iter().map(|header| format!("{}:{}", header.position, header.epoch));
-    at.collect::<Vec<_>>().join(" ")
+    at.fold(String::new(), |all, one| all + &one + " ")
 }
