@@ -1,10 +1,33 @@
 //! The APIs: one handler a file. What they share is how a request is taken in and answered.
 
 mod api_versions;
+mod coordinator;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_topic_partitions;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leaders;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -45,21 +68,12 @@ impl Request {
             });
         }
         if !api.serves(header.version) {
-            return Err(Error::UnknownVersion {
-                api: header.api,
-                version: header.version,
-            });
+            return Err(Error::UnknownVersion { api: header.api, version: header.version });
         }
         let (at, client_id) = header.body_at(api, &frame)?;
         let client_id = frame.slice_ref(client_id);
         let body = frame.slice(at..);
-        Ok(Self {
-            api,
-            header,
-            client_id,
-            decoded_bytes: api.check(header.version, &body)?,
-            body,
-        })
+        Ok(Self { api, header, client_id, decoded_bytes: api.check(header.version, &body)?, body })
     }
 
     /// The memory that decoding may take, bytes.
@@ -81,6 +95,16 @@ impl<S: Service> Call<S> {
 
     fn version(&self) -> i16 {
         self.request.header.version
+    }
+
+    /// What the client calls itself; empty for nothing.
+    fn client_id(&self) -> String {
+        String::from_utf8_lossy(&self.request.client_id).into_owned()
+    }
+
+    /// Where the client connects from, as Kafka shows it.
+    fn client_host(&self) -> String {
+        format!("/{}", self.client.peer.ip())
     }
 
     fn decode<T: Decodable>(&self) -> Result<T, Error> {
@@ -109,16 +133,34 @@ pub(crate) async fn begin<S: Service>(
     request: Request,
 ) -> Result<BoxFuture<'static, Reply>, Error> {
     let key = request.api.key;
-    let call = Arc::new(Call {
-        client: Arc::clone(client),
-        request,
-    });
+    let call = Arc::new(Call { client: Arc::clone(client), request });
     Ok(match key {
         ApiKey::Produce => return produce::begin(call).await,
         ApiKey::Fetch => fetch::answer(call).boxed(),
         ApiKey::ApiVersions => api_versions::answer(call).boxed(),
         ApiKey::ListOffsets => later(call, list_offsets::handle),
         ApiKey::Metadata => later(call, metadata::handle),
+        ApiKey::OffsetCommit => later(call, offset_commit::handle),
+        ApiKey::OffsetFetch => later(call, offset_fetch::handle),
+        ApiKey::FindCoordinator => later(call, find_coordinator::handle),
+        ApiKey::JoinGroup => later(call, join_group::handle),
+        ApiKey::Heartbeat => later(call, heartbeat::handle),
+        ApiKey::LeaveGroup => later(call, leave_group::handle),
+        ApiKey::SyncGroup => later(call, sync_group::handle),
+        ApiKey::DescribeGroups => later(call, describe_groups::handle),
+        ApiKey::ListGroups => later(call, list_groups::handle),
+        ApiKey::CreateTopics => later(call, create_topics::handle),
+        ApiKey::DeleteTopics => later(call, delete_topics::handle),
+        ApiKey::DeleteRecords => later(call, delete_records::handle),
+        ApiKey::InitProducerId => later(call, init_producer_id::handle),
+        ApiKey::OffsetForLeaderEpoch => later(call, offset_for_leader_epoch::handle),
+        ApiKey::DescribeConfigs => later(call, describe_configs::handle),
+        ApiKey::CreatePartitions => later(call, create_partitions::handle),
+        ApiKey::DeleteGroups => later(call, delete_groups::handle),
+        ApiKey::IncrementalAlterConfigs => later(call, incremental_alter_configs::handle),
+        ApiKey::OffsetDelete => later(call, offset_delete::handle),
+        ApiKey::DescribeCluster => later(call, describe_cluster::handle),
+        ApiKey::DescribeTopicPartitions => later(call, describe_topic_partitions::handle),
         unknown => return Err(Error::UnknownApi(unknown as i16)),
     })
 }

@@ -133,10 +133,7 @@ mod tests {
         assert_eq!(check(b""), Err(Error::Empty));
         assert_eq!(check(&good[..16]), Err(Error::Length));
         assert_eq!(check(&good[..60]), Err(Error::Length));
-        assert_eq!(
-            check(&[good.clone(), good.clone()].concat()),
-            Err(Error::Several)
-        );
+        assert_eq!(check(&[good.clone(), good.clone()].concat()), Err(Error::Several));
         for (at, byte, error) in [
             (16, 1, Error::Magic(1)),
             (22, 0x10, Error::Transactional),

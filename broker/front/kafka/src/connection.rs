@@ -109,11 +109,7 @@ pub(super) async fn run<S: Service>(context: Arc<Context<S>>, socket: TcpStream,
     let stop = CancellationToken::new();
     let writer = tokio::spawn(writer::run(output, queue, idle_timeout, stop.clone()));
     let bytes = Arc::new(Semaphore::new(context.options.connection_bytes_max));
-    let client = Arc::new(Client {
-        context,
-        peer,
-        bytes,
-    });
+    let client = Arc::new(Client { context, peer, bytes });
     // Boxed: the reader's state is large, and a connection lives long.
     let end = Box::pin(reader::run(Arc::clone(&client), input, slots)).await;
     // The reader has dropped its end of the queue, so that the writer ends after the last

@@ -83,13 +83,8 @@ impl<S: Service> Context<S> {
         stream: StreamId,
     ) -> Option<LeaderHint> {
         let shard = cluster.shard(self.service.shard_of(stream))?;
-        let leader = shard
-            .leader
-            .filter(|leader| *leader != self.service.broker())?;
-        Some(LeaderHint {
-            broker: wire_id(leader.0),
-            epoch: wire_id(shard.epoch.0),
-        })
+        let leader = shard.leader.filter(|leader| *leader != self.service.broker())?;
+        Some(LeaderHint { broker: wire_id(leader.0), epoch: wire_id(shard.epoch.0) })
     }
 
     /// The endpoints of the brokers named in `hints`.
@@ -117,11 +112,7 @@ pub(crate) fn find_topic<'a>(
     name: &str,
     id: Uuid,
 ) -> Option<&'a Arc<Topic>> {
-    if by_id {
-        catalog.by_id(TopicId(id.into_bytes()))
-    } else {
-        catalog.by_name(name)
-    }
+    if by_id { catalog.by_id(TopicId(id.into_bytes())) } else { catalog.by_name(name) }
 }
 
 /// An id, epoch or count as Kafka has it, in 31 bits.
@@ -137,4 +128,10 @@ pub(crate) fn wire_offset(offset: holdfast_protocol::Offset) -> i64 {
 /// A topic's id as Kafka has it.
 pub(crate) fn wire_topic_id(id: TopicId) -> Uuid {
     Uuid::from_bytes(id.0)
+}
+
+/// The stream of a partition of the topic with this name.
+pub(crate) fn find_stream(catalog: &Catalog, name: &str, index: i32) -> Option<StreamId> {
+    let topic = catalog.by_name(name)?;
+    topic.stream(u32::try_from(index).ok()?)
 }

@@ -12,6 +12,7 @@ mod api;
 mod authorized;
 mod batch;
 pub mod codec;
+mod config;
 mod connection;
 mod context;
 mod door;

@@ -1,9 +1,41 @@
-//! Topics as clients declare them.
+//! Topics as clients declare and change them.
+
+use std::future::Future;
+use std::time::Duration;
 
 use holdfast_protocol::topic::{Declarer, Topic, TopicConfig};
-use holdfast_service::{ClusterView, Service};
+use holdfast_service::{CatalogError, ClusterView, Service};
+use kafka_protocol::ResponseError as Code;
+use kafka_protocol::protocol::StrBytes;
 
 use crate::context::{Context, wire_id};
+use crate::errors;
+
+/// The longest that a change of the catalog may take, whatever the client allows.
+const PATIENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Why a topic is not made or changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub(crate) fn text(&self) -> StrBytes {
+        StrBytes::from_string(self.message.clone())
+    }
+}
+
+impl From<CatalogError> for Refusal {
+    fn from(error: CatalogError) -> Self {
+        Self::new(errors::catalog(&error), error.to_string())
+    }
+}
 
 /// A new topic, declared by a client.
 pub(crate) fn new<S: Service>(
@@ -19,6 +51,48 @@ pub(crate) fn new<S: Service>(
         config,
         declared_by: Declarer::Client,
     }
+}
+
+/// Whether the policy lets clients declare topics.
+pub(crate) fn may_declare(cluster: &ClusterView) -> Result<(), Refusal> {
+    if cluster.clients_may_declare_topics {
+        return Ok(());
+    }
+    let message = "the policy does not let clients declare topics; declare it in YAML";
+    Err(Refusal::new(Code::PolicyViolation, message))
+}
+
+/// Whether clients may change or delete this topic: what YAML declares, YAML changes.
+pub(crate) fn may_change(cluster: &ClusterView, topic: &Topic) -> Result<(), Refusal> {
+    may_declare(cluster)?;
+    match topic.declared_by {
+        Declarer::Client => Ok(()),
+        Declarer::Yaml => Err(Refusal::new(
+            Code::PolicyViolation,
+            "the topic is declared in YAML; change it there",
+        )),
+    }
+}
+
+/// Waits for a change of the catalog, for as long as the client allows.
+pub(crate) async fn within(
+    timeout_ms: i32,
+    change: impl Future<Output = Result<(), CatalogError>>,
+) -> Result<(), Refusal> {
+    let patience = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    match tokio::time::timeout(patience.min(PATIENCE_MAX), change).await {
+        Ok(changed) => Ok(changed?),
+        Err(_) => Err(Refusal::new(
+            Code::RequestTimedOut,
+            "the change was not committed in time; it may yet be",
+        )),
+    }
+}
+
+/// How many replicas every topic has.
+pub(crate) fn replicas(cluster: &ClusterView) -> usize {
+    let shard = cluster.shards.first();
+    shard.map_or(0, |shard| shard.replicas.len())
 }
 
 /// The broker that clients are told to send changes to. Any broker takes them; the leader of

@@ -44,10 +44,8 @@ pub(super) async fn answer<S: Service>(call: Arc<Call<S>>) -> Reply {
     };
     if request.session_id != 0 {
         // None was ever given: the client's is of another broker, or of an earlier life.
-        let answer = FetchAnswer {
-            error: Code::FetchSessionIdNotFound.code(),
-            ..FetchAnswer::default()
-        };
+        let answer =
+            FetchAnswer { error: Code::FetchSessionIdNotFound.code(), ..FetchAnswer::default() };
         let header = &call.request.header;
         return call.sent(answer.encode(call.request.api, header).map(Reply::Answer));
     }
@@ -117,12 +115,7 @@ impl<'a, S: Service> Fetch<'a, S> {
                 topic: find_topic(&catalog, by_id, &topic.topic, topic.topic_id).map(|t| t.id),
             };
             let count = topic.partitions.len();
-            partitions.extend(
-                topic
-                    .partitions
-                    .iter()
-                    .map(|asked| streams.partition(asked)),
-            );
+            partitions.extend(topic.partitions.iter().map(|asked| streams.partition(asked)));
             let fetched = FetchedTopic {
                 name: topic.topic.0,
                 id: topic.topic_id,
@@ -136,9 +129,7 @@ impl<'a, S: Service> Fetch<'a, S> {
             partitions,
             lists_aborted: request.isolation_level == READ_COMMITTED,
             bytes: 0,
-            bytes_min: usize::try_from(request.min_bytes)
-                .unwrap_or(0)
-                .min(bytes_max),
+            bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
             bytes_max,
             deadline: Instant::now() + wait.min(WAIT_MAX),
             memory,
@@ -346,18 +337,11 @@ impl Partition {
             Err(error) => return Err(errors::read(&error)),
         };
         fencing::check(self.believed_epoch, bounds.epoch)?;
-        let limit = ReadLimit {
-            bytes_max: self.bytes_left.min(left),
-            at_least_one: first,
-        };
+        let limit = ReadLimit { bytes_max: self.bytes_left.min(left), at_least_one: first };
         let inside = bounds.start.0 <= self.next && self.next <= bounds.end.0;
         if inside && (self.next == bounds.end.0 || (limit.bytes_max == 0 && !first)) {
             self.bounds(bounds);
-            self.state = if self.next == bounds.end.0 {
-                State::Open
-            } else {
-                State::Full
-            };
+            self.state = if self.next == bounds.end.0 { State::Open } else { State::Full };
             return Ok(0);
         }
         let read = match service.read(stream, Offset(self.next), limit).await {

@@ -37,10 +37,7 @@ struct Found {
     timestamp: i64,
 }
 
-const NOTHING: Found = Found {
-    offset: -1,
-    timestamp: -1,
-};
+const NOTHING: Found = Found { offset: -1, timestamp: -1 };
 
 pub(super) async fn handle<S: Service>(
     call: Arc<Call<S>>,
@@ -54,9 +51,8 @@ pub(super) async fn handle<S: Service>(
         for partition in asked.partitions {
             partitions.push(answer_partition(&call, topic, &partition).await);
         }
-        let topic = ListOffsetsTopicResponse::default()
-            .with_name(asked.name)
-            .with_partitions(partitions);
+        let topic =
+            ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions);
         answer.topics.push(topic);
     }
     answer
@@ -89,9 +85,9 @@ async fn find_offset<S: Service>(
     topic: Option<&Arc<Topic>>,
     asked: &ListOffsetsPartition,
 ) -> Result<(Found, StreamOffsets), Code> {
-    let stream = topic
-        .zip(u32::try_from(asked.partition_index).ok())
-        .and_then(|(topic, index)| topic.stream(index))
+    let stream = u32::try_from(asked.partition_index)
+        .ok()
+        .and_then(|index| topic?.stream(index))
         .ok_or(Code::UnknownTopicOrPartition)?;
     let code = |error: ReadError| match error {
         ReadError::NotReady if call.version() >= OFFSET_NOT_AVAILABLE => Code::OffsetNotAvailable,
@@ -100,10 +96,7 @@ async fn find_offset<S: Service>(
     let service = &call.context().service;
     let bounds = service.offsets(stream).map_err(code)?;
     fencing::check(asked.current_leader_epoch, bounds.epoch)?;
-    let at = |offset| Found {
-        offset: wire_offset(offset),
-        timestamp: -1,
-    };
+    let at = |offset| Found { offset: wire_offset(offset), timestamp: -1 };
     let found = match asked.timestamp {
         special::LATEST => at(bounds.end),
         special::EARLIEST | special::EARLIEST_LOCAL => at(bounds.start),
@@ -111,9 +104,7 @@ async fn find_offset<S: Service>(
         // No tier has any messages.
         special::LATEST_TIERED => NOTHING,
         timestamp if timestamp < 0 => return Err(Code::UnsupportedVersion),
-        timestamp => at_or_after(service, stream, timestamp)
-            .await
-            .map_err(code)?,
+        timestamp => at_or_after(service, stream, timestamp).await.map_err(code)?,
     };
     Ok((found, bounds))
 }
@@ -124,10 +115,8 @@ async fn at_or_after<S: Service>(
     timestamp: i64,
 ) -> Result<Found, ReadError> {
     let found = service.offset_for_timestamp(stream, timestamp).await?;
-    Ok(found.map_or(NOTHING, |(offset, timestamp)| Found {
-        offset: wire_offset(offset),
-        timestamp,
-    }))
+    Ok(found
+        .map_or(NOTHING, |(offset, timestamp)| Found { offset: wire_offset(offset), timestamp }))
 }
 
 /// The message with the largest timestamp: looked for in steps that double until there is no

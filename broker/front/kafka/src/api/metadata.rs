@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use holdfast_protocol::TopicId;
 use holdfast_protocol::topic::{Catalog, Topic, TopicConfig, is_valid_name};
-use holdfast_protocol::{BrokerId, TopicId};
 use holdfast_service::{CatalogError, ClusterView, Service};
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -17,7 +17,8 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::Call;
-use crate::context::{Endpoint, wire_id, wire_topic_id};
+use super::leaders::Leaders;
+use crate::context::{Endpoint, wire_topic_id};
 use crate::{authorized, errors, topics};
 
 /// First version in which a client says whether topics may be made.
@@ -36,10 +37,10 @@ pub(super) async fn handle<S: Service>(
     let context = call.context();
     let cluster = context.service.cluster();
     let endpoints = context.endpoints(&cluster);
-    let mut view = View {
+    let view = View {
         call: &call,
         cluster: &cluster,
-        brokers: endpoints.iter().map(|endpoint| endpoint.broker).collect(),
+        leaders: Leaders::new(context, &cluster),
         tells_operations: request.include_topic_authorized_operations,
     };
     let may_create = call.version() < MAY_CREATE || request.allow_auto_topic_creation;
@@ -64,14 +65,13 @@ fn broker(endpoint: Endpoint) -> MetadataResponseBroker {
 struct View<'a, S> {
     call: &'a Call<S>,
     cluster: &'a ClusterView,
-    /// The brokers that the client can reach.
-    brokers: Vec<i32>,
+    leaders: Leaders<'a, S>,
     tells_operations: bool,
 }
 
 impl<S: Service> View<'_, S> {
     async fn topics(
-        &mut self,
+        &self,
         asked: Option<Vec<MetadataRequestTopic>>,
         may_create: bool,
     ) -> Vec<MetadataResponseTopic> {
@@ -131,19 +131,12 @@ impl<S: Service> View<'_, S> {
             Ok(()) => {
                 tracing::info!(topic = name, partitions, peer = %self.call.client.peer,
                     "a client's use declared a topic");
-                service
-                    .catalog()
-                    .by_id(id)
-                    .cloned()
-                    .ok_or(Code::LeaderNotAvailable)
+                service.catalog().by_id(id).cloned().ok_or(Code::LeaderNotAvailable)
             }
             // Another client was quicker.
             Err(CatalogError::NameTaken(_)) => {
                 let catalog = service.catalog();
-                catalog
-                    .by_name(name)
-                    .cloned()
-                    .ok_or(Code::LeaderNotAvailable)
+                catalog.by_name(name).cloned().ok_or(Code::LeaderNotAvailable)
             }
             Err(CatalogError::TooManyTopics(_)) => Err(Code::PolicyViolation),
             Err(error) => {
@@ -169,43 +162,22 @@ impl<S: Service> View<'_, S> {
     }
 
     fn partition(&self, topic: &Topic, index: u32) -> MetadataResponsePartition {
+        let led = self.leaders.of(topic, index);
         let mut answer = MetadataResponsePartition::default()
-            .with_partition_index(wire_id(index))
-            .with_leader_id(WireBroker(-1))
-            .with_error_code(Code::LeaderNotAvailable.code());
-        let service = &self.call.context().service;
-        let shard = topic
-            .stream(index)
-            .and_then(|stream| self.cluster.shard(service.shard_of(stream)));
-        let Some(shard) = shard else {
-            return answer;
-        };
-        let reachable = |broker: &BrokerId| self.brokers.contains(&wire_id(broker.0));
-        answer.replica_nodes = wire_brokers(shard.replicas.iter());
-        answer.isr_nodes = wire_brokers(shard.isr.iter());
-        answer.offline_replicas =
-            wire_brokers(shard.replicas.iter().filter(|broker| !reachable(broker)));
+            .with_error_code(led.error)
+            .with_partition_index(led.index)
+            .with_leader_id(led.leader)
+            .with_replica_nodes(led.replicas)
+            .with_isr_nodes(led.isr)
+            .with_offline_replicas(led.offline);
         if self.call.version() >= EPOCHS {
-            answer.leader_epoch = wire_id(shard.epoch.0);
-        }
-        if let Some(leader) = shard.leader.filter(reachable) {
-            answer.leader_id = WireBroker(wire_id(leader.0));
-            answer.error_code = 0;
+            answer.leader_epoch = led.epoch;
         }
         answer
     }
 }
 
-fn wire_brokers<'a>(brokers: impl Iterator<Item = &'a BrokerId>) -> Vec<WireBroker> {
-    brokers
-        .map(|broker| WireBroker(wire_id(broker.0)))
-        .collect()
-}
-
 fn missing(name: Option<TopicName>, id: Uuid, code: Code) -> MetadataResponseTopic {
     // Only version 12 and later, which ask by id alone, may leave the name out.
-    MetadataResponseTopic::default()
-        .with_error_code(code.code())
-        .with_name(name)
-        .with_topic_id(id)
+    MetadataResponseTopic::default().with_error_code(code.code()).with_name(name).with_topic_id(id)
 }

@@ -52,11 +52,7 @@ struct Refusal {
 
 impl Refusal {
     fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: Some(message.into()),
-            leader: None,
-        }
+        Self { code, message: Some(message.into()), leader: None }
     }
 }
 
@@ -77,22 +73,14 @@ pub(super) async fn begin<S: Service>(
     let catalog = call.context().service.catalog();
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
-        let mut submit = Submit {
-            call: &call,
-            topic: find(&call, &catalog, &topic),
-            durability,
-            transactional,
-        };
+        let mut submit =
+            Submit { call: &call, topic: find(&call, &catalog, &topic), durability, transactional };
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let index = data.index;
             partitions.push((index, submit.partition(data).await));
         }
-        topics.push(TopicOutcome {
-            name: topic.name,
-            id: topic.topic_id,
-            partitions,
-        });
+        topics.push(TopicOutcome { name: topic.name, id: topic.topic_id, partitions });
     }
     Ok(if durability == Some(Durability::None) {
         futures::future::ready(unanswered(&topics)).boxed()
@@ -155,12 +143,10 @@ impl<S: Service> Submit<'_, S> {
                 Refusal::new(Code::UnknownTopicOrPartition, "there is no such topic")
             }
         })?;
-        let stream = u32::try_from(data.index)
-            .ok()
-            .and_then(|index| topic.stream(index))
-            .ok_or_else(|| {
-                Refusal::new(Code::UnknownTopicOrPartition, "there is no such partition")
-            })?;
+        let stream =
+            u32::try_from(data.index).ok().and_then(|index| topic.stream(index)).ok_or_else(
+                || Refusal::new(Code::UnknownTopicOrPartition, "there is no such partition"),
+            )?;
         let batch = data.records.unwrap_or_default();
         batch::check(&batch).map_err(|error| Refusal::new(batch_code(error), error.to_string()))?;
         let max = topic.config.message_bytes_max;
@@ -169,12 +155,7 @@ impl<S: Service> Submit<'_, S> {
             let error = AppendError::TooLarge { bytes, max };
             return Err(Refusal::new(errors::append(&error), error.to_string()));
         }
-        Ok(Append {
-            stream,
-            batch,
-            durability,
-            batch_bytes_max: max,
-        })
+        Ok(Append { stream, batch, durability, batch_bytes_max: max })
     }
 }
 
@@ -223,9 +204,7 @@ async fn answer<S: Service>(
                     refused(refusal, version)
                 }
             };
-            answered
-                .partition_responses
-                .push(partition.with_index(index));
+            answered.partition_responses.push(partition.with_index(index));
         }
         body.responses.push(answered);
     }

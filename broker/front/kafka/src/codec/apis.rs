@@ -24,13 +24,7 @@ pub struct Api {
 const NEVER: i16 = i16::MAX;
 
 const fn api(key: ApiKey, versions: (i16, i16), flexible: i16, body: &'static Record) -> Api {
-    Api {
-        key,
-        version_min: versions.0,
-        version_max: versions.1,
-        flexible,
-        body,
-    }
+    Api { key, version_min: versions.0, version_max: versions.1, flexible, body }
 }
 
 /// Everything that is served, by key. What is not here is not advertised, so that clients fall
@@ -55,34 +49,14 @@ pub const APIS: [Api; 26] = [
     api(ApiKey::DeleteTopics, (1, 6), 4, &admin::DELETE_TOPICS),
     api(ApiKey::DeleteRecords, (0, 2), 2, &admin::DELETE_RECORDS),
     api(ApiKey::InitProducerId, (0, 5), 2, &data::INIT_PRODUCER_ID),
-    api(
-        ApiKey::OffsetForLeaderEpoch,
-        (2, 4),
-        4,
-        &data::OFFSET_FOR_LEADER_EPOCH,
-    ),
+    api(ApiKey::OffsetForLeaderEpoch, (2, 4), 4, &data::OFFSET_FOR_LEADER_EPOCH),
     api(ApiKey::DescribeConfigs, (1, 4), 4, &admin::DESCRIBE_CONFIGS),
-    api(
-        ApiKey::CreatePartitions,
-        (0, 3),
-        2,
-        &admin::CREATE_PARTITIONS,
-    ),
+    api(ApiKey::CreatePartitions, (0, 3), 2, &admin::CREATE_PARTITIONS),
     api(ApiKey::DeleteGroups, (0, 2), 2, &group::DELETE_GROUPS),
-    api(
-        ApiKey::IncrementalAlterConfigs,
-        (0, 1),
-        1,
-        &admin::INCREMENTAL_ALTER_CONFIGS,
-    ),
+    api(ApiKey::IncrementalAlterConfigs, (0, 1), 1, &admin::INCREMENTAL_ALTER_CONFIGS),
     api(ApiKey::OffsetDelete, (0, 0), NEVER, &group::OFFSET_DELETE),
     api(ApiKey::DescribeCluster, (0, 2), 0, &admin::DESCRIBE_CLUSTER),
-    api(
-        ApiKey::DescribeTopicPartitions,
-        (0, 0),
-        0,
-        &admin::DESCRIBE_TOPIC_PARTITIONS,
-    ),
+    api(ApiKey::DescribeTopicPartitions, (0, 0), 0, &admin::DESCRIBE_TOPIC_PARTITIONS),
 ];
 
 impl Api {
@@ -91,9 +65,7 @@ impl Api {
     /// # Errors
     /// [`Error::UnknownApi`].
     pub fn of(key: i16) -> Result<&'static Self, Error> {
-        APIS.iter()
-            .find(|api| api.key as i16 == key)
-            .ok_or(Error::UnknownApi(key))
+        APIS.iter().find(|api| api.key as i16 == key).ok_or(Error::UnknownApi(key))
     }
 
     /// Whether `version` is served.

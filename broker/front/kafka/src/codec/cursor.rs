@@ -87,7 +87,5 @@ fn length_or_null(length: i64, at: usize) -> Result<Option<usize>, Error> {
     if length == -1 {
         return Ok(None);
     }
-    usize::try_from(length)
-        .map(Some)
-        .map_err(|_| Error::Length { length, at })
+    usize::try_from(length).map(Some).map_err(|_| Error::Length { length, at })
 }

@@ -35,8 +35,7 @@ impl Frame {
         version: i16,
     ) -> Result<Self, Unencodable> {
         let mut builder = Builder::default();
-        body.encode(&mut builder.open, version)
-            .map_err(|error| Unencodable(error.to_string()))?;
+        body.encode(&mut builder.open, version).map_err(|error| Unencodable(error.to_string()))?;
         builder.finish(api, header)
     }
 

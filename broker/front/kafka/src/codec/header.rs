@@ -26,11 +26,7 @@ impl Header {
     /// [`Error::Short`].
     pub fn read(frame: &[u8]) -> Result<Self, Error> {
         let mut cursor = Cursor::new(frame);
-        Ok(Self {
-            api: cursor.int16()?,
-            version: cursor.int16()?,
-            correlation: cursor.int32()?,
-        })
+        Ok(Self { api: cursor.int16()?, version: cursor.int16()?, correlation: cursor.int32()? })
     }
 
     /// Where the body begins, and the id that the client calls itself.

@@ -33,8 +33,5 @@ const fn between(first: i16, last: i16, kind: Kind) -> Field {
 
 /// A struct whose tagged fields are all unknown.
 const fn record(fields: &'static [Field]) -> Record {
-    Record {
-        fields,
-        tagged: &[],
-    }
+    Record { fields, tagged: &[] }
 }

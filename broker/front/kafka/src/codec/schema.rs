@@ -67,12 +67,7 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(body: &'a [u8], version: i16, flexible: bool) -> Self {
-        Self {
-            cursor: Cursor::new(body),
-            version,
-            flexible,
-            elements: 0,
-        }
+        Self { cursor: Cursor::new(body), version, flexible, elements: 0 }
     }
 
     /// What the body may take in memory once decoded, bytes.

@@ -93,13 +93,8 @@ async fn read_frame<S: Service>(
 ) -> Result<(Bytes, Held), End> {
     let options = &client.context.options;
     let mut held = Held::default();
-    held.take(&client.bytes, length.min(options.connection_bytes_max))
-        .await?;
-    held.take(
-        &client.context.door_bytes,
-        length.min(options.door_bytes_max),
-    )
-    .await?;
+    held.take(&client.bytes, length.min(options.connection_bytes_max)).await?;
+    held.take(&client.context.door_bytes, length.min(options.door_bytes_max)).await?;
     let slowest = length as u64 / Options::FRAME_BYTES_PER_SECOND_LEAST;
     let patience = options.frame_timeout + Duration::from_secs(slowest);
     // Pages are the kernel's until bytes are written to them: a length alone takes no memory.
@@ -113,9 +108,7 @@ async fn read_frame<S: Service>(
         }
         Ok(())
     };
-    timeout(patience, whole)
-        .await
-        .map_err(|_| End::Stalled(length))??;
+    timeout(patience, whole).await.map_err(|_| End::Stalled(length))??;
     Ok((frame.freeze(), held))
 }
 
@@ -129,8 +122,7 @@ async fn dispatch<S: Service>(
     let decoded = request.decoded_bytes();
     if decoded > DECODED_BYTES_FREE {
         let most = client.context.options.decoded_bytes_max;
-        held.take(&client.context.decoded_bytes, decoded.min(most))
-            .await?;
+        held.take(&client.context.decoded_bytes, decoded.min(most)).await?;
     }
     let reply = api::begin(client, request).await?;
     Ok(Slot { reply, held })

@@ -28,13 +28,8 @@ pub(super) async fn run(
     write_timeout: Duration,
     stop: CancellationToken,
 ) -> Result<(), End> {
-    let writer = Writer {
-        output,
-        write_timeout,
-        pieces: VecDeque::new(),
-        bytes: 0,
-        held: Vec::new(),
-    };
+    let writer =
+        Writer { output, write_timeout, pieces: VecDeque::new(), bytes: 0, held: Vec::new() };
     tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
@@ -103,12 +98,8 @@ impl Writer {
                 self.pieces.pop_front();
                 continue;
             }
-            let slices: Vec<IoSlice<'_>> = self
-                .pieces
-                .iter()
-                .take(PIECES_MAX)
-                .map(|piece| IoSlice::new(piece))
-                .collect();
+            let slices: Vec<IoSlice<'_>> =
+                self.pieces.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
             let written = timeout(self.write_timeout, self.output.write_vectored(&slices))
                 .await
                 .map_err(|_| End::Idle(self.write_timeout))??;

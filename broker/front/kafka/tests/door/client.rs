@@ -38,18 +38,11 @@ impl Door {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(memory.clone(), listener, options, shutdown.clone()));
-        Self {
-            address,
-            shutdown,
-            served,
-        }
+        Self { address, shutdown, served }
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client {
-            socket: TcpStream::connect(self.address).await.unwrap(),
-            correlation: 100,
-        }
+        Client { socket: TcpStream::connect(self.address).await.unwrap(), correlation: 100 }
     }
 }
 
@@ -141,10 +134,7 @@ pub(crate) fn batch(messages: &[(&str, i64)]) -> Bytes {
             headers: IndexMap::new(),
         })
         .collect();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     let mut bytes = BytesMut::new();
     RecordBatchEncoder::encode(&mut bytes, &records, &options).unwrap();
     bytes.freeze()

@@ -15,9 +15,7 @@ use crate::memory::{EPOCH, Memory};
 use crate::produce::produce;
 
 fn request(memory: &Memory, offset: i64) -> FetchRequest {
-    let id = memory
-        .topic("orders")
-        .map_or(Uuid::nil(), |topic| Uuid::from_bytes(topic.id.0));
+    let id = memory.topic("orders").map_or(Uuid::nil(), |topic| Uuid::from_bytes(topic.id.0));
     let partition = FetchPartition::default()
         .with_partition(0)
         .with_fetch_offset(offset)
@@ -86,14 +84,8 @@ async fn errors_have_the_codes_that_clients_know() {
         (with(|p| p.fetch_offset = 2), Code::OffsetOutOfRange),
         (with(|p| p.fetch_offset = -5), Code::OffsetOutOfRange),
         (with(|p| p.partition = 9), Code::UnknownTopicOrPartition),
-        (
-            with(|p| p.current_leader_epoch = 6),
-            Code::FencedLeaderEpoch,
-        ),
-        (
-            with(|p| p.current_leader_epoch = 8),
-            Code::UnknownLeaderEpoch,
-        ),
+        (with(|p| p.current_leader_epoch = 6), Code::FencedLeaderEpoch),
+        (with(|p| p.current_leader_epoch = 8), Code::UnknownLeaderEpoch),
     ] {
         let answer = client.call(12, &request).await;
         assert_eq!(only(&answer).error_code, code.code());

@@ -41,11 +41,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     fn offsets(&self) -> StreamOffsets {
-        StreamOffsets {
-            start: Offset(self.start),
-            end: Offset(self.end),
-            epoch: Epoch(EPOCH),
-        }
+        StreamOffsets { start: Offset(self.start), end: Offset(self.end), epoch: Epoch(EPOCH) }
     }
 }
 
@@ -72,12 +68,7 @@ impl Memory {
             replicas: vec![BrokerId(1), BrokerId(2), BrokerId(3)],
         };
         let addresses = (1..=3)
-            .flat_map(|broker| {
-                [
-                    address(broker, "plain", 9092),
-                    address(broker, "outside", 30000),
-                ]
-            })
+            .flat_map(|broker| [address(broker, "plain", 9092), address(broker, "outside", 30000)])
             .collect();
         Self(Arc::new(Mutex::new(State {
             cluster: ClusterView {
@@ -201,10 +192,7 @@ impl Service for Memory {
         stream.end += count_of(&batch);
         stream.batches.push((base, batch.freeze()));
         stream.progress.send_replace(Offset(stream.end));
-        let appended = Appended {
-            base_offset: Offset(base),
-            start_offset: Offset(stream.start),
-        };
+        let appended = Appended { base_offset: Offset(base), start_offset: Offset(stream.start) };
         let (sender, receiver) = oneshot::channel();
         if state.holds_appends && append.durability != Durability::None {
             state.held.push((sender, appended));
@@ -242,10 +230,7 @@ impl Service for Memory {
             bytes += batch.len();
             batches.push(batch.clone());
         }
-        Ok(Read {
-            batches,
-            offsets: stream.offsets(),
-        })
+        Ok(Read { batches, offsets: stream.offsets() })
     }
 
     fn offsets(&self, stream: StreamId) -> Result<StreamOffsets, ReadError> {
@@ -267,10 +252,8 @@ impl Service for Memory {
     ) -> Result<Option<(Offset, i64)>, ReadError> {
         let mut state = self.state();
         let stream = state.stream(stream)?;
-        let found = stream
-            .batches
-            .iter()
-            .find(|(_, batch)| max_timestamp_of(batch) >= timestamp_ms);
+        let found =
+            stream.batches.iter().find(|(_, batch)| max_timestamp_of(batch) >= timestamp_ms);
         Ok(found.map(|(base, batch)| (Offset(*base), max_timestamp_of(batch))))
     }
 
@@ -289,9 +272,7 @@ impl Service for Memory {
         before: Option<Offset>,
     ) -> Result<Offset, AppendError> {
         let mut state = self.state();
-        let stream = state
-            .stream(stream)
-            .map_err(|_| AppendError::UnknownStream)?;
+        let stream = state.stream(stream).map_err(|_| AppendError::UnknownStream)?;
         let before = before.map_or(stream.end, |offset| offset.0);
         if before > stream.end {
             return Err(AppendError::OffsetOutOfRange(Offset(before)));
@@ -333,9 +314,6 @@ impl Service for Memory {
     ) -> Result<group::Answer, GroupError> {
         let mut state = self.state();
         state.group_requests.push(request);
-        state
-            .group_answers
-            .pop()
-            .unwrap_or(Err(GroupError::NotCoordinator))
+        state.group_answers.pop().unwrap_or(Err(GroupError::NotCoordinator))
     }
 }

@@ -57,11 +57,7 @@ async fn a_client_from_the_future_is_told_the_versions_in_version_0() {
     assert_eq!(answer.get_i32(), 77);
     let answer = ApiVersionsResponse::decode(&mut answer, 0).unwrap();
     assert_eq!(answer.error_code, Code::UnsupportedVersion.code());
-    let own = answer
-        .api_keys
-        .iter()
-        .find(|api| api.api_key == 18)
-        .unwrap();
+    let own = answer.api_keys.iter().find(|api| api.api_key == 18).unwrap();
     assert_eq!((own.min_version, own.max_version), (0, 4));
     // The connection goes on.
     let answer = client.call(0, &ApiVersionsRequest::default()).await;
@@ -96,10 +92,7 @@ async fn every_version_tells_brokers_and_leaders() {
             assert_eq!(answer.controller_id.0, 1);
         }
         if version >= 10 {
-            assert_eq!(
-                topic.topic_id.into_bytes(),
-                memory.topic("orders").unwrap().id.0
-            );
+            assert_eq!(topic.topic_id.into_bytes(), memory.topic("orders").unwrap().id.0);
         }
     }
     let all = MetadataRequest::default().with_topics(Some(vec![]));
@@ -107,9 +100,7 @@ async fn every_version_tells_brokers_and_leaders() {
     assert_eq!(client.call(1, &all).await.topics.len(), 0);
     let all = MetadataRequest::default().with_topics(None);
     assert_eq!(client.call(12, &all).await.topics.len(), 1);
-    let by_id = MetadataRequestTopic::default()
-        .with_name(None)
-        .with_topic_id(Uuid::from_u128(5));
+    let by_id = MetadataRequestTopic::default().with_name(None).with_topic_id(Uuid::from_u128(5));
     let by_id = MetadataRequest::default().with_topics(Some(vec![by_id]));
     let answer = client.call(12, &by_id).await;
     assert_eq!(answer.topics[0].error_code, Code::UnknownTopicId.code());
@@ -123,25 +114,16 @@ async fn topics_are_made_when_both_sides_allow_it() {
     let mut request = asking(&["new"]);
     request.allow_auto_topic_creation = false;
     let answer = client.call(12, &request).await;
-    assert_eq!(
-        answer.topics[0].error_code,
-        Code::UnknownTopicOrPartition.code()
-    );
+    assert_eq!(answer.topics[0].error_code, Code::UnknownTopicOrPartition.code());
     request.allow_auto_topic_creation = true;
     let answer = client.call(12, &request).await;
     assert_eq!(answer.topics[0].error_code, 0);
     assert_eq!(answer.topics[0].partitions.len(), 3);
     let answer = client.call(12, &asking(&["no/such"])).await;
-    assert_eq!(
-        answer.topics[0].error_code,
-        Code::InvalidTopicException.code()
-    );
+    assert_eq!(answer.topics[0].error_code, Code::InvalidTopicException.code());
     memory.state().cluster.clients_may_declare_topics = false;
     let answer = client.call(12, &asking(&["other"])).await;
-    assert_eq!(
-        answer.topics[0].error_code,
-        Code::UnknownTopicOrPartition.code()
-    );
+    assert_eq!(answer.topics[0].error_code, Code::UnknownTopicOrPartition.code());
 }
 
 #[tokio::test]

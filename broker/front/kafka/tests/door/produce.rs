@@ -16,17 +16,12 @@ pub(crate) fn request(
     partition: i32,
     records: bytes::Bytes,
 ) -> ProduceRequest {
-    let data = PartitionProduceData::default()
-        .with_index(partition)
-        .with_records(Some(records));
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(records));
     let topic = TopicProduceData::default()
         .with_name(TopicName(text(topic)))
         .with_topic_id(id)
         .with_partition_data(vec![data]);
-    ProduceRequest::default()
-        .with_acks(-1)
-        .with_timeout_ms(30_000)
-        .with_topic_data(vec![topic])
+    ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![topic])
 }
 
 fn only(answer: &ProduceResponse) -> &PartitionProduceResponse {
@@ -77,24 +72,9 @@ async fn refusals_have_the_codes_that_clients_know() {
         ("orders", 0, vec![], Code::InvalidRecord),
         ("orders", 0, twice, Code::InvalidRecord),
         ("orders", 0, old, Code::UnsupportedForMessageFormat),
-        (
-            "orders",
-            0,
-            good[..good.len() - 1].to_vec(),
-            Code::CorruptMessage,
-        ),
-        (
-            "orders",
-            0,
-            transactional,
-            Code::TransactionalIdAuthorizationFailed,
-        ),
-        (
-            "orders",
-            0,
-            batch(&[(&"x".repeat(2 << 20), 1)]).to_vec(),
-            Code::MessageTooLarge,
-        ),
+        ("orders", 0, good[..good.len() - 1].to_vec(), Code::CorruptMessage),
+        ("orders", 0, transactional, Code::TransactionalIdAuthorizationFailed),
+        ("orders", 0, batch(&[(&"x".repeat(2 << 20), 1)]).to_vec(), Code::MessageTooLarge),
     ] {
         let request = request(topic, id, partition, records.into());
         for version in [3, 12] {

@@ -4,11 +4,8 @@ use super::super::schema::Kind::{List, Optional, Struct, Text};
 use super::super::schema::Record;
 use super::{INT8, INT16, INT32, INT64, UUID, always, record, since, until};
 
-pub(crate) const CREATE_TOPICS: Record = record(&[
-    always(List(&Struct(&NEW_TOPIC))),
-    always(INT32),
-    always(INT8),
-]);
+pub(crate) const CREATE_TOPICS: Record =
+    record(&[always(List(&Struct(&NEW_TOPIC))), always(INT32), always(INT8)]);
 const NEW_TOPIC: Record = record(&[
     always(Text),
     always(INT32),
@@ -19,11 +16,8 @@ const NEW_TOPIC: Record = record(&[
 const NEW_ASSIGNMENT: Record = record(&[always(INT32), always(List(&INT32))]);
 const NEW_CONFIG: Record = record(&[always(Text), always(Text)]);
 
-pub(crate) const DELETE_TOPICS: Record = record(&[
-    since(6, List(&Struct(&OLD_TOPIC))),
-    until(5, List(&Text)),
-    always(INT32),
-]);
+pub(crate) const DELETE_TOPICS: Record =
+    record(&[since(6, List(&Struct(&OLD_TOPIC))), until(5, List(&Text)), always(INT32)]);
 const OLD_TOPIC: Record = record(&[always(Text), always(UUID)]);
 
 pub(crate) const DELETE_RECORDS: Record =
@@ -31,32 +25,20 @@ pub(crate) const DELETE_RECORDS: Record =
 const RECORDS_TOPIC: Record = record(&[always(Text), always(List(&Struct(&RECORDS_PARTITION)))]);
 const RECORDS_PARTITION: Record = record(&[always(INT32), always(INT64)]);
 
-pub(crate) const DESCRIBE_CONFIGS: Record = record(&[
-    always(List(&Struct(&DESCRIBED_RESOURCE))),
-    always(INT8),
-    since(3, INT8),
-]);
+pub(crate) const DESCRIBE_CONFIGS: Record =
+    record(&[always(List(&Struct(&DESCRIBED_RESOURCE))), always(INT8), since(3, INT8)]);
 const DESCRIBED_RESOURCE: Record = record(&[always(INT8), always(Text), always(List(&Text))]);
 
-pub(crate) const CREATE_PARTITIONS: Record = record(&[
-    always(List(&Struct(&MORE_TOPIC))),
-    always(INT32),
-    always(INT8),
-]);
-const MORE_TOPIC: Record = record(&[
-    always(Text),
-    always(INT32),
-    always(List(&Struct(&MORE_ASSIGNMENT))),
-]);
+pub(crate) const CREATE_PARTITIONS: Record =
+    record(&[always(List(&Struct(&MORE_TOPIC))), always(INT32), always(INT8)]);
+const MORE_TOPIC: Record =
+    record(&[always(Text), always(INT32), always(List(&Struct(&MORE_ASSIGNMENT)))]);
 const MORE_ASSIGNMENT: Record = record(&[always(List(&INT32))]);
 
 pub(crate) const INCREMENTAL_ALTER_CONFIGS: Record =
     record(&[always(List(&Struct(&ALTERED_RESOURCE))), always(INT8)]);
-const ALTERED_RESOURCE: Record = record(&[
-    always(INT8),
-    always(Text),
-    always(List(&Struct(&ALTERED_CONFIG))),
-]);
+const ALTERED_RESOURCE: Record =
+    record(&[always(INT8), always(Text), always(List(&Struct(&ALTERED_CONFIG)))]);
 const ALTERED_CONFIG: Record = record(&[always(Text), always(INT8), always(Text)]);
 
 pub(crate) const DESCRIBE_CLUSTER: Record = record(&[always(INT8), since(1, INT8), since(2, INT8)]);

@@ -4,17 +4,10 @@ use super::super::schema::Kind::{Blob, List, Struct, Text};
 use super::super::schema::{Record, Tagged};
 use super::{INT8, INT16, INT32, INT64, UUID, always, between, record, since, until};
 
-pub(crate) const PRODUCE: Record = record(&[
-    always(Text),
-    always(INT16),
-    always(INT32),
-    always(List(&Struct(&PRODUCE_TOPIC))),
-]);
-const PRODUCE_TOPIC: Record = record(&[
-    until(12, Text),
-    since(13, UUID),
-    always(List(&Struct(&PRODUCE_PARTITION))),
-]);
+pub(crate) const PRODUCE: Record =
+    record(&[always(Text), always(INT16), always(INT32), always(List(&Struct(&PRODUCE_TOPIC)))]);
+const PRODUCE_TOPIC: Record =
+    record(&[until(12, Text), since(13, UUID), always(List(&Struct(&PRODUCE_PARTITION)))]);
 const PRODUCE_PARTITION: Record = record(&[always(INT32), always(Blob)]);
 
 pub(crate) const FETCH: Record = Record {
@@ -31,23 +24,12 @@ pub(crate) const FETCH: Record = Record {
         since(11, Text),
     ],
     tagged: &[
-        Tagged {
-            tag: 0,
-            first: 12,
-            kind: Text,
-        },
-        Tagged {
-            tag: 1,
-            first: 15,
-            kind: Struct(&FETCH_REPLICA),
-        },
+        Tagged { tag: 0, first: 12, kind: Text },
+        Tagged { tag: 1, first: 15, kind: Struct(&FETCH_REPLICA) },
     ],
 };
-const FETCH_TOPIC: Record = record(&[
-    until(12, Text),
-    since(13, UUID),
-    always(List(&Struct(&FETCH_PARTITION))),
-]);
+const FETCH_TOPIC: Record =
+    record(&[until(12, Text), since(13, UUID), always(List(&Struct(&FETCH_PARTITION)))]);
 const FETCH_PARTITION: Record = Record {
     fields: &[
         always(INT32),
@@ -57,24 +39,10 @@ const FETCH_PARTITION: Record = Record {
         since(5, INT64),
         always(INT32),
     ],
-    tagged: &[
-        Tagged {
-            tag: 0,
-            first: 17,
-            kind: UUID,
-        },
-        Tagged {
-            tag: 1,
-            first: 18,
-            kind: INT64,
-        },
-    ],
+    tagged: &[Tagged { tag: 0, first: 17, kind: UUID }, Tagged { tag: 1, first: 18, kind: INT64 }],
 };
-const FETCH_FORGOTTEN: Record = record(&[
-    between(7, 12, Text),
-    since(13, UUID),
-    since(7, List(&INT32)),
-]);
+const FETCH_FORGOTTEN: Record =
+    record(&[between(7, 12, Text), since(13, UUID), since(7, List(&INT32))]);
 const FETCH_REPLICA: Record = record(&[since(15, INT32), since(15, INT64)]);
 
 pub(crate) const LIST_OFFSETS: Record = record(&[
@@ -97,12 +65,8 @@ const METADATA_TOPIC: Record = record(&[since(10, UUID), always(Text)]);
 
 pub(crate) const API_VERSIONS: Record = record(&[since(3, Text), since(3, Text)]);
 
-pub(crate) const INIT_PRODUCER_ID: Record = record(&[
-    always(Text),
-    always(INT32),
-    since(3, INT64),
-    since(3, INT16),
-]);
+pub(crate) const INIT_PRODUCER_ID: Record =
+    record(&[always(Text), always(INT32), since(3, INT64), since(3, INT16)]);
 
 pub(crate) const OFFSET_FOR_LEADER_EPOCH: Record =
     record(&[since(3, INT32), always(List(&Struct(&EPOCH_TOPIC)))]);

@@ -23,12 +23,8 @@ pub(crate) const OFFSET_FETCH: Record = record(&[
     since(7, INT8),
 ]);
 const OFFSETS_TOPIC: Record = record(&[always(Text), always(List(&INT32))]);
-const OFFSETS_GROUP: Record = record(&[
-    always(Text),
-    since(9, Text),
-    since(9, INT32),
-    always(List(&Struct(&OFFSETS_TOPIC))),
-]);
+const OFFSETS_GROUP: Record =
+    record(&[always(Text), since(9, Text), since(9, INT32), always(List(&Struct(&OFFSETS_TOPIC)))]);
 
 pub(crate) const FIND_COORDINATOR: Record =
     record(&[until(3, Text), since(1, INT8), since(4, List(&Text))]);
@@ -48,11 +44,8 @@ const JOIN_PROTOCOL: Record = record(&[always(Text), always(Blob)]);
 pub(crate) const HEARTBEAT: Record =
     record(&[always(Text), always(INT32), always(Text), since(3, Text)]);
 
-pub(crate) const LEAVE_GROUP: Record = record(&[
-    always(Text),
-    until(2, Text),
-    since(3, List(&Struct(&LEAVE_MEMBER))),
-]);
+pub(crate) const LEAVE_GROUP: Record =
+    record(&[always(Text), until(2, Text), since(3, List(&Struct(&LEAVE_MEMBER)))]);
 const LEAVE_MEMBER: Record = record(&[always(Text), always(Text), since(5, Text)]);
 
 pub(crate) const SYNC_GROUP: Record = record(&[
