@@ -1,0 +1,260 @@
+//! What the YAML wants, joined with what the run before kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_api::load::{Loaded, validate_update};
+use holdfast_api::policy::{ClientTopics, FlushMode, UncleanElection};
+use holdfast_api::topic::Cleanup;
+use holdfast_api::{ReplicationPolicy, Topic};
+use holdfast_operator::{BrokerAddress, Settings, Snapshot};
+use holdfast_operator_core::Policy;
+use holdfast_protocol::{BrokerId, TopicId, command, control};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::addresses::Addresses;
+
+/// The name of the listener that clients on this machine use.
+pub(crate) const LISTENER: &str = "internal";
+
+/// The most partitions that a client may declare, as for a Topic.
+const CLIENT_PARTITIONS_MAX: u32 = 1024;
+
+/// A follower that was not at its leader's end for longer leaves the in-sync replicas.
+const REPLICA_LAG_MS_MAX: u64 = 10_000;
+
+/// The version of the format of [`Stored`].
+const FORMAT: u32 = 1;
+
+/// What is kept for the next run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stored {
+    format: u32,
+    cluster_id: String,
+    policy: ReplicationPolicy,
+    /// By the name that clients use.
+    topics: BTreeMap<String, StoredTopic>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredTopic {
+    id: TopicId,
+    resource: Topic,
+}
+
+impl Stored {
+    /// Takes the ids that topics turned out to have; returns whether any was news.
+    pub(crate) fn learn(&mut self, snapshot: &Snapshot) -> bool {
+        let mut news = false;
+        for topic in snapshot.topics.iter().filter(|topic| topic.wanted) {
+            if let Some(stored) = self.topics.get_mut(&topic.name)
+                && stored.id != topic.id
+            {
+                stored.id = topic.id;
+                news = true;
+            }
+        }
+        news
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Desired {
+    pub(crate) policy: ReplicationPolicy,
+    pub(crate) cluster_id: String,
+    /// Every topic that was ever wanted; those of this run are declared.
+    topics: BTreeMap<String, StoredTopic>,
+    wanted: Vec<String>,
+    /// Queues in the YAML, which this version does not make.
+    pub(crate) queues: usize,
+}
+
+impl Desired {
+    /// Joins what is wanted with what was kept.
+    ///
+    /// # Errors
+    /// Every change that can't be made.
+    pub(crate) fn new(loaded: Loaded, stored: Option<Stored>) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        if let Some(stored) = &stored {
+            check_policy(&stored.policy, &loaded.policy, &mut problems);
+        }
+        let (cluster_id, mut topics) = match stored {
+            Some(stored) => (stored.cluster_id, stored.topics),
+            None => (Uuid::new_v4().to_string(), BTreeMap::new()),
+        };
+        let mut wanted = Vec::new();
+        for resource in loaded.topics {
+            let name = resource.topic_name();
+            let known = topics.get(&name);
+            if let Some(Err(violations)) = known.map(|t| validate_update(&t.resource, &resource)) {
+                problems.extend(violations.iter().map(|v| format!("Topic {name}: {v}")));
+            }
+            let id = known.map_or_else(|| TopicId(Uuid::new_v4().into_bytes()), |known| known.id);
+            topics.insert(name.clone(), StoredTopic { id, resource });
+            wanted.push(name);
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let queues = loaded.queues.len();
+        Ok(Self { policy: loaded.policy, cluster_id, topics, wanted, queues })
+    }
+
+    /// What is kept for the next run.
+    pub(crate) fn to_store(&self) -> Stored {
+        Stored {
+            format: FORMAT,
+            cluster_id: self.cluster_id.clone(),
+            policy: self.policy.clone(),
+            topics: self.topics.clone(),
+        }
+    }
+
+    /// The topics to declare.
+    pub(crate) fn topics(&self) -> Vec<command::Topic> {
+        let wanted = self.wanted.iter().filter_map(|name| self.topics.get_key_value(name));
+        wanted.map(|(name, topic)| declaration(name, topic)).collect()
+    }
+
+    /// What the operator is told.
+    pub(crate) fn settings(&self, addresses: &Addresses, patience: Duration) -> Settings {
+        let brokers = (0..self.policy.spec.brokers)
+            .map(|id| BrokerAddress { id: BrokerId(id), peer: addresses.peer(id).to_string() });
+        Settings {
+            name: format!("holdfast up, process {}", std::process::id()),
+            cluster_id: self.cluster_id.clone(),
+            policy: self.core_policy(),
+            brokers: brokers.collect(),
+            cluster: self.cluster(addresses),
+            patience,
+        }
+    }
+
+    fn core_policy(&self) -> Policy {
+        let spec = &self.policy.spec;
+        Policy {
+            brokers: spec.brokers,
+            replicas: spec.replicas,
+            min_in_sync_replicas: spec.min_in_sync_replicas,
+            shards: spec.shards,
+            flush: match spec.flush.mode {
+                FlushMode::Sync => holdfast_protocol::FlushMode::Sync,
+                FlushMode::Async => holdfast_protocol::FlushMode::Async,
+            },
+            detection_timeout_ms: spec.failover.detection_timeout.as_millis(),
+            unclean_election: match spec.unclean_election() {
+                UncleanElection::Never => holdfast_protocol::UncleanElection::Never,
+                UncleanElection::AllReported => holdfast_protocol::UncleanElection::AllReported,
+            },
+        }
+    }
+
+    fn cluster(&self, addresses: &Addresses) -> control::Cluster {
+        let spec = &self.policy.spec;
+        let broker = |id| {
+            let kafka = addresses.kafka(id);
+            control::BrokerAddress {
+                broker: id,
+                peer: addresses.peer(id).to_string(),
+                kafka: vec![control::Advertised {
+                    listener: LISTENER.to_owned(),
+                    host: kafka.ip().to_string(),
+                    port: kafka.port().into(),
+                }],
+            }
+        };
+        control::Cluster {
+            brokers: (0..spec.brokers).map(broker).collect(),
+            shards: spec.shards,
+            flush_interval_ms: spec.flush.interval.as_millis(),
+            replica_lag_ms_max: REPLICA_LAG_MS_MAX,
+            clients_may_declare_topics: match spec.client_declared.topics {
+                ClientTopics::Deny => false,
+                ClientTopics::Create | ClientTopics::AutoCreate => true,
+            },
+            client_topic_partitions: spec.client_declared.partitions,
+            client_topic_partitions_max: CLIENT_PARTITIONS_MAX,
+        }
+    }
+}
+
+/// What of the change from `old` to `new` can't be made here.
+fn check_policy(old: &ReplicationPolicy, new: &ReplicationPolicy, problems: &mut Vec<String>) {
+    let name = |policy: &ReplicationPolicy| policy.metadata.name.clone().unwrap_or_default();
+    let (was, is) = (name(old), name(new));
+    if was != is {
+        problems.push(format!(
+            "the data directory holds the ReplicationPolicy {was}, not {is}: give its name back, \
+             or choose another directory with --data"
+        ));
+        return;
+    }
+    if let Err(violations) = validate_update(old, new) {
+        problems.extend(violations.iter().map(|v| format!("ReplicationPolicy {is}: {v}")));
+    }
+    let (was, is) = (old.spec.brokers, new.spec.brokers);
+    if is < was {
+        problems.push(format!(
+            "spec.brokers can't be lowered from {was} to {is} here, because replicas do not move \
+             off brokers yet: put the old number back"
+        ));
+    }
+}
+
+fn declaration(name: &str, topic: &StoredTopic) -> command::Topic {
+    let spec = &topic.resource.spec;
+    let cleanup = match spec.cleanup {
+        Cleanup::Delete => command::Cleanup::Delete,
+        Cleanup::Compact => command::Cleanup::Compact,
+    };
+    command::Topic {
+        id: topic.id.0.to_vec().into(),
+        name: name.to_owned(),
+        partitions: spec.partitions,
+        config: Some(command::TopicConfig {
+            retention_ms: spec.retention.time.as_millis(),
+            retention_bytes: spec.retention.bytes.map(holdfast_api::ByteSize::bytes),
+            cleanup: cleanup.into(),
+            message_bytes_max: spec.max_message_bytes,
+        }),
+        declared_by: command::Declarer::Yaml.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_api::load::{Source, load};
+
+    fn loaded(shards: u32, partitions: u32) -> Loaded {
+        let text = format!(
+            "apiVersion: holdfast.dev/v1alpha1\nkind: ReplicationPolicy\nmetadata: {{name: p}}\n\
+             spec: {{shards: {shards}}}\n---\napiVersion: holdfast.dev/v1alpha1\nkind: Topic\n\
+             metadata: {{name: orders}}\nspec: {{policy: p, partitions: {partitions}}}\n"
+        );
+        load(&[Source { name: "test.yaml", text: &text }]).unwrap()
+    }
+
+    #[test]
+    fn ids_outlive_a_run_and_partitions_grow() {
+        let first = Desired::new(loaded(12, 3), None).unwrap();
+        let again = Desired::new(loaded(12, 6), Some(first.to_store())).unwrap();
+        assert_eq!(first.cluster_id, again.cluster_id);
+        let (before, after) = (&first.topics()[0], &again.topics()[0]);
+        assert_eq!(before.id, after.id);
+        assert_eq!((before.partitions, after.partitions), (3, 6));
+    }
+
+    #[test]
+    fn what_cannot_change_is_refused_together() {
+        let first = Desired::new(loaded(12, 6), None).unwrap();
+        let problems = Desired::new(loaded(6, 3), Some(first.to_store())).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("spec.shards"), "{problems:?}");
+        assert!(problems[1].contains("partitions"), "{problems:?}");
+    }
+}
