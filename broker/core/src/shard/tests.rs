@@ -1,1 +1,290 @@
-//! Tests of the shard.
+//! Tests of the shard: what is placed where, and what a change of leaders does to it. One shard
+//! leads alone, or is told by hand what its leader or its followers say.
+
+use bytes::Bytes;
+use holdfast_protocol::entry::{self, Draft, Kind};
+use holdfast_protocol::{
+    BrokerId, Epoch, FlushMode, Incarnation, Member, Offset, Position, ShardId, ShardRecord,
+    StreamId, TopicId, Version, command,
+};
+
+use super::{Placed, Refusal, Shard, Waiters};
+use crate::batch::{self, Stamp};
+use crate::replica::{
+    Answer, Fetch, FetchKey, History, Outcome, Output, Recovered, Replica, Settings,
+};
+use crate::state::{Change, State};
+
+const STREAM: StreamId = StreamId { topic: TopicId([1; 16]), partition: 0 };
+
+fn member(broker: u32) -> Member {
+    Member { broker: BrokerId(broker), incarnation: Incarnation([7; 16]) }
+}
+
+/// Broker 0's shard; with two in-sync replicas nothing is committed before broker 1 says so.
+fn shard() -> Shard {
+    let recovered = Recovered {
+        incarnation: member(0).incarnation,
+        end: Position(0),
+        epochs: History::default(),
+        committed: Position(0),
+        record: None,
+        gaps_until: Position(0),
+    };
+    let replica = Replica::new(BrokerId(0), ShardId(0), Settings::default(), recovered);
+    Shard::new(replica, State::default())
+}
+
+fn record(epoch: u32, leader: u32) -> ShardRecord {
+    ShardRecord {
+        shard: ShardId(0),
+        version: Version { generation: 0, revision: u64::from(epoch) },
+        epoch: Epoch(epoch),
+        leader: Some(member(leader)),
+        isr: vec![member(0), member(1)],
+        replicas: vec![BrokerId(0), BrokerId(1)],
+        min_in_sync_replicas: 2,
+        flush: FlushMode::Async,
+        unclean_epoch: None,
+    }
+}
+
+/// Broker 1 holds the leader's log up to `position`.
+fn held_by_other(shard: &mut Shard, position: u64) {
+    let replica = shard.replica();
+    let position = Position(position);
+    let key = FetchKey {
+        epoch: replica.epoch(),
+        position,
+        last_epoch: replica.history().before(position),
+    };
+    let fetch = Fetch {
+        key,
+        incarnation: member(1).incarnation,
+        held: position,
+        committed: Position(0),
+        gaps_until: Position(0),
+    };
+    shard.handle_fetch(BrokerId(1), fetch, 0);
+}
+
+/// It leads `epoch`, and all that it has is committed.
+fn leads(shard: &mut Shard, epoch: u32) {
+    shard.handle_record(record(epoch, 0), 0);
+    let end = shard.replica().end().0;
+    held_by_other(shard, end);
+    assert_eq!(shard.replica().confirmed(), Some(Epoch(epoch)));
+}
+
+/// It follows broker 1, whose log parts from its own at `to`, and has `entries` from there on.
+fn follows(shard: &mut Shard, epoch: u32, to: u64, entries: &[u8], committed: u64) {
+    shard.handle_record(record(epoch, 1), 0);
+    let answer = |shard: &mut Shard, outcome: Outcome| {
+        let replica = shard.replica();
+        let position = replica.end();
+        let last_epoch = replica.history().before(position);
+        let key = FetchKey { epoch: replica.epoch(), position, last_epoch };
+        shard.handle_answer(BrokerId(1), Answer { key, outcome }, 0);
+    };
+    if shard.replica().end().0 > to {
+        let epoch = shard.replica().history().before(Position(to));
+        answer(shard, Outcome::Diverged { epoch, end: Position(to) });
+    }
+    let next = Position(to + entry::headers(entries).unwrap().len() as u64);
+    let entries = Bytes::copy_from_slice(entries);
+    answer(shard, Outcome::Data { entries, committed: Position(committed), next });
+    assert_eq!(shard.replica().end(), next);
+}
+
+fn start_of(epoch: u32, position: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Draft::command(Kind::EpochStart, b"").encode(Epoch(epoch), Position(position), &mut bytes);
+    bytes
+}
+
+/// A batch of one record of producer 5.
+fn numbered(sequence: i32) -> Vec<u8> {
+    let stamp = Stamp { id: 5, epoch: 0, first: sequence, last: sequence };
+    batch::build(1, 1, Some(stamp), b"record")
+}
+
+fn placed(offset: u64, until: u64) -> Result<Placed, Refusal> {
+    Ok(Placed { offset: Offset(offset), until: Position(until) })
+}
+
+#[test]
+fn only_a_confirmed_leader_takes_anything() {
+    let mut shard = shard();
+    assert_eq!(shard.append(STREAM, &numbered(0)), Err(Refusal::NotLeader));
+    shard.handle_record(record(1, 0), 0);
+    assert_eq!(shard.append(STREAM, &numbered(0)), Err(Refusal::NotLeader));
+    held_by_other(&mut shard, 1);
+    assert_eq!(shard.append(STREAM, &numbered(0)), placed(0, 2));
+    assert_eq!(shard.accepts(), Ok(Epoch(1)));
+    let alone = ShardRecord {
+        isr: vec![member(0)],
+        version: Version { generation: 0, revision: 2 },
+        ..record(1, 0)
+    };
+    shard.handle_record(alone, 0);
+    assert_eq!(shard.accepts(), Err(Refusal::NotEnoughReplicas));
+    shard.handle_record(record(3, 1), 0);
+    assert_eq!(shard.append(STREAM, &numbered(1)), Err(Refusal::NotLeader));
+}
+
+#[test]
+fn offsets_are_dense_before_and_after_the_commit() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    let three = batch::build(3, 1, None, b"three");
+    assert_eq!(shard.append(STREAM, &three), placed(0, 2));
+    assert_eq!(shard.append(STREAM, &three), placed(3, 3));
+    shard.finish(0);
+    assert!(shard.state().stream(STREAM).is_none());
+    held_by_other(&mut shard, 2);
+    assert_eq!(shard.state().stream(STREAM).unwrap().end, Offset(3));
+    assert_eq!(shard.append(STREAM, &three), placed(6, 4));
+    shard.finish(0);
+    held_by_other(&mut shard, 4);
+    assert_eq!(shard.append(STREAM, &three), placed(9, 5));
+    assert_eq!(shard.poll_change(), Some(Change::Stream(STREAM)));
+}
+
+#[test]
+fn a_repeated_batch_is_found_committed_or_not() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    assert_eq!(shard.append(STREAM, &numbered(0)), placed(0, 2));
+    assert_eq!(shard.append(STREAM, &numbered(1)), placed(1, 3));
+    assert_eq!(shard.append(STREAM, &numbered(0)), placed(0, 3));
+    shard.finish(0);
+    held_by_other(&mut shard, 2);
+    assert_eq!(shard.append(STREAM, &numbered(0)), placed(0, 3));
+    held_by_other(&mut shard, 3);
+    assert_eq!(shard.append(STREAM, &numbered(1)), placed(1, 3));
+    let gap = Err(Refusal::Gap { found: 3, expected: 2 });
+    assert_eq!(shard.append(STREAM, &numbered(3)), gap);
+}
+
+#[test]
+fn sequence_numbers_survive_a_change_of_leaders() {
+    // The entries come from another leader; then this replica leads.
+    let mut other = shard();
+    leads(&mut other, 1);
+    other.append(STREAM, &numbered(0)).unwrap();
+    other.append(STREAM, &numbered(1)).unwrap();
+    other.finish(0);
+    let log: Vec<u8> = std::iter::from_fn(|| other.poll_output())
+        .filter_map(|output| match output {
+            Output::Append { bytes, .. } => Some(bytes.to_vec()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+
+    let mut shard = shard();
+    follows(&mut shard, 1, 0, &log, 2);
+    leads(&mut shard, 2);
+    assert_eq!(shard.append(STREAM, &numbered(1)), placed(1, 4));
+    assert_eq!(shard.append(STREAM, &numbered(2)), placed(2, 5));
+}
+
+#[test]
+fn sequence_numbers_and_offsets_roll_back_with_entries_that_are_cut() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    shard.append(STREAM, &numbered(0)).unwrap();
+    shard.finish(0);
+    held_by_other(&mut shard, 2);
+    shard.append(STREAM, &numbered(1)).unwrap();
+    shard.append(STREAM, &numbered(2)).unwrap();
+    shard.finish(0);
+    follows(&mut shard, 2, 2, &start_of(2, 2), 3);
+    leads(&mut shard, 3);
+    let gap = Err(Refusal::Gap { found: 2, expected: 1 });
+    assert_eq!(shard.append(STREAM, &numbered(2)), gap);
+    assert_eq!(shard.append(STREAM, &numbered(1)), placed(1, 5));
+}
+
+#[test]
+fn a_stream_behind_its_uncommitted_drop_begins_anew() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    shard.append(STREAM, &numbered(0)).unwrap();
+    shard.append(STREAM, &numbered(1)).unwrap();
+    shard.finish(0);
+    held_by_other(&mut shard, 3);
+    shard.command_on(STREAM, Kind::DropStream, &command::DropStream {}).unwrap();
+    assert_eq!(shard.append(STREAM, &numbered(0)), placed(0, 5));
+    assert_eq!(shard.append(STREAM, &numbered(1)), placed(1, 6));
+    assert_eq!(shard.append(STREAM, &numbered(0)), placed(0, 6));
+    shard.finish(0);
+    held_by_other(&mut shard, 6);
+    assert_eq!(shard.state().stream(STREAM).unwrap().end, Offset(2));
+    assert_eq!(shard.append(STREAM, &numbered(2)), placed(2, 7));
+}
+
+#[test]
+fn what_is_no_batch_is_refused_and_leaves_nothing() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    let mut bytes = numbered(0);
+    bytes.push(0);
+    assert!(matches!(shard.append(STREAM, &bytes), Err(Refusal::Batch(_))));
+    assert_eq!(shard.buffered(), 0);
+    assert_eq!(shard.append(STREAM, &numbered(0)), placed(0, 2));
+}
+
+#[test]
+fn too_much_that_is_not_committed_is_said() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    let bytes = batch::build(1, 1, None, b"");
+    for _ in 0..super::UNCOMMITTED_ENTRIES_MAX {
+        assert!(!shard.is_full());
+        shard.append(STREAM, &bytes).unwrap();
+    }
+    assert!(shard.is_full());
+    shard.finish(0);
+    let end = shard.replica().end().0;
+    held_by_other(&mut shard, end);
+    assert!(!shard.is_full());
+}
+
+#[test]
+fn the_state_of_a_checkpoint_is_committed_whatever_the_hint_says() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    shard.append(STREAM, &numbered(0)).unwrap();
+    shard.finish(0);
+    held_by_other(&mut shard, 2);
+    let (state, epochs) = State::decode(&shard.state().encode(shard.replica().history())).unwrap();
+    let recovered = Recovered {
+        incarnation: member(0).incarnation,
+        end: Position(2),
+        epochs,
+        committed: Position(0),
+        record: None,
+        gaps_until: Position(0),
+    };
+    let replica = Replica::new(BrokerId(0), ShardId(0), Settings::default(), recovered);
+    assert_eq!(Shard::new(replica, state).replica().committed(), Position(2));
+}
+
+#[test]
+fn waiters_wait_in_the_order_of_the_log() {
+    let mut waiters = Waiters::default();
+    for (until, who) in [(1, 'a'), (3, 'b'), (3, 'c'), (4, 'd')] {
+        waiters.push(Position(until), who);
+    }
+    let mut woken = |reached| {
+        let mut woken = String::new();
+        while let Some(who) = waiters.pop(Position(reached)) {
+            woken.push(who);
+        }
+        woken
+    };
+    assert_eq!((woken(0), woken(1), woken(3)), (String::new(), "a".into(), "bc".into()));
+    assert_eq!(waiters.drain().collect::<String>(), "d");
+    assert!(waiters.is_empty());
+}

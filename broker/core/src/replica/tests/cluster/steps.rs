@@ -220,7 +220,8 @@ impl World {
             return;
         };
         let draw = self.random.below(1000);
-        let stream = StreamId { topic: TopicId([1; 16]), partition: u32::from(draw % 2 == 0) };
+        let stream =
+            StreamId { topic: TopicId([1; 16]), partition: u32::from(draw.is_multiple_of(2)) };
         let which = self.random.index(4);
         self.with(n, |shard, now| {
             let end = shard.state().stream(stream).map_or(0, |stream| stream.end.0);
