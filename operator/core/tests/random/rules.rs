@@ -1,0 +1,60 @@
+//! What must hold of every record that is written, whoever wrote it and why.
+
+use std::collections::BTreeMap;
+
+use holdfast_protocol::{Member, ShardId, ShardRecord, UncleanElection, Version};
+
+/// What was written so far, and asked for.
+#[derive(Default)]
+pub(crate) struct Rules {
+    pub(crate) written: BTreeMap<(ShardId, Version), ShardRecord>,
+    /// In-sync replicas that leaders asked for.
+    pub(crate) asked: Vec<(ShardId, Version, Vec<Member>)>,
+}
+
+impl Rules {
+    /// Judges the write of `next` over `before`.
+    pub(crate) fn judge(
+        &mut self,
+        before: Option<&ShardRecord>,
+        next: &ShardRecord,
+        unclean: UncleanElection,
+    ) {
+        let key = (next.shard, next.version);
+        if let Some(other) = self.written.insert(key, next.clone()) {
+            assert_eq!(other, *next, "two records under one version");
+        }
+        if let Some(leader) = next.leader {
+            assert!(next.isr.contains(&leader), "the leader is in sync: {next:?}");
+        }
+        let Some(before) = before else { return };
+        if before.version.generation < next.version.generation {
+            return; // adopted from what brokers know; its own rules are elsewhere
+        }
+        assert_eq!(next.version, before.version.next());
+        assert!(next.epoch >= before.epoch, "the epoch never goes back: {before:?} {next:?}");
+        let elected = next.epoch > before.epoch;
+        let is_unclean = elected && next.unclean_epoch == Some(next.epoch);
+        if is_unclean {
+            assert_eq!(unclean, UncleanElection::AllReported);
+            assert_eq!(next.isr.len(), 1);
+            return;
+        }
+        assert_eq!(next.unclean_epoch, before.unclean_epoch);
+        if elected {
+            assert_eq!(next.epoch, before.epoch.next());
+            let leader = next.leader.expect("an epoch has a leader");
+            assert!(before.isr.contains(&leader), "only a member in sync is elected");
+        } else {
+            let same = next.leader == before.leader || next.leader.is_none();
+            assert!(same, "a leader changes with the epoch alone: {before:?} {next:?}");
+        }
+        let min = next.min_in_sync_replicas as usize;
+        let floor = min.min(before.isr.len());
+        assert!(next.isr.len() >= floor, "below the minimum: {before:?} {next:?}");
+        if next.isr.iter().any(|member| !before.isr.contains(member)) {
+            let asked = (next.shard, before.version, next.isr.clone());
+            assert!(self.asked.contains(&asked), "only a leader's wish adds members: {next:?}");
+        }
+    }
+}
