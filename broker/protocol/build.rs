@@ -4,12 +4,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let compile = |files: &[&str]| protox::compile(files, ["proto"]);
     let grpc = std::env::var_os("CARGO_FEATURE_GRPC").is_some();
-    let configure = || {
-        tonic_prost_build::configure()
-            .build_client(grpc)
-            .build_server(grpc)
-            .bytes(".")
-    };
+    let configure =
+        || tonic_prost_build::configure().build_client(grpc).build_server(grpc).bytes(".");
     configure().compile_fds(compile(&["command.proto"])?)?;
     configure()
         .extern_path(".holdfast.command.v1", "crate::command")

@@ -167,34 +167,40 @@ impl Node {
 
     /// Takes what the operator says of the cluster.
     pub(crate) fn publish_cluster(&self, told: control::Cluster) {
-        let mut view = ClusterView::clone(&self.cluster.load());
-        view.addresses = told.brokers.iter().flat_map(addresses).collect();
-        view.clients_may_declare_topics = told.clients_may_declare_topics;
-        view.client_topic_partitions = told.client_topic_partitions.max(1);
-        view.client_topic_partitions_max = told.client_topic_partitions_max.max(1);
-        view.shards.resize(told.shards as usize, ShardView::default());
+        self.cluster.rcu(|view| {
+            let mut view = ClusterView::clone(view);
+            view.addresses = told.brokers.iter().flat_map(addresses).collect();
+            view.clients_may_declare_topics = told.clients_may_declare_topics;
+            view.client_topic_partitions = told.client_topic_partitions.max(1);
+            view.client_topic_partitions_max = told.client_topic_partitions_max.max(1);
+            view.shards.resize(told.shards as usize, ShardView::default());
+            view
+        });
         self.told.store(Arc::new(told));
-        self.cluster.store(Arc::new(view));
     }
 
     /// Takes newer records of who leads what.
     pub(crate) fn publish_shards(&self, records: &[holdfast_protocol::ShardRecord]) {
-        let mut view = ClusterView::clone(&self.cluster.load());
-        for record in records {
-            let at = record.shard.0 as usize;
-            let Some(shard) = view.shards.get_mut(at) else { continue };
-            if record.epoch < shard.epoch {
-                continue;
+        // Actors publish at the same time: none may undo what another has put in.
+        self.cluster.rcu(|view| {
+            let mut view = ClusterView::clone(view);
+            for record in records {
+                let at = record.shard.0 as usize;
+                let Some(shard) = view.shards.get_mut(at) else { continue };
+                if record.version < shard.version {
+                    continue;
+                }
+                view.min_in_sync_replicas = record.min_in_sync_replicas;
+                *shard = ShardView {
+                    leader: record.leader.map(|leader| leader.broker),
+                    epoch: record.epoch,
+                    version: record.version,
+                    isr: record.isr.iter().map(|member| member.broker).collect(),
+                    replicas: record.replicas.clone(),
+                };
             }
-            view.min_in_sync_replicas = record.min_in_sync_replicas;
-            *shard = ShardView {
-                leader: record.leader.map(|leader| leader.broker),
-                epoch: record.epoch,
-                isr: record.isr.iter().map(|member| member.broker).collect(),
-                replicas: record.replicas.clone(),
-            };
-        }
-        self.cluster.store(Arc::new(view));
+            view
+        });
     }
 }
 

@@ -142,10 +142,7 @@ impl Header {
             return Err(Error::Unwritten);
         }
         if bytes.len() < Self::LEN {
-            return Err(Error::Short {
-                need: Self::LEN,
-                have: bytes.len(),
-            });
+            return Err(Error::Short { need: Self::LEN, have: bytes.len() });
         }
         let length = u32_at(bytes, 0);
         if (length as usize) < Self::LEN || length > Self::ENTRY_BYTES_MAX {
@@ -154,20 +151,14 @@ impl Header {
         let (version, number) = (bytes[8], bytes[9]);
         let kind = Kind::from_u8(number)
             .filter(|_| version == Self::VERSION)
-            .ok_or(Error::Unknown {
-                version,
-                kind: number,
-            })?;
+            .ok_or(Error::Unknown { version, kind: number })?;
         Ok(Self {
             length,
             crc: u32_at(bytes, 4),
             kind,
             epoch: Epoch(u32_at(bytes, 12)),
             position: Position(u64_at(bytes, 16)),
-            stream: StreamId {
-                topic: TopicId(array_at(bytes, 24)),
-                partition: u32_at(bytes, 40),
-            },
+            stream: StreamId { topic: TopicId(array_at(bytes, 24)), partition: u32_at(bytes, 40) },
             count: u32_at(bytes, 44),
             offset: Offset(u64_at(bytes, 48)),
             timestamp_ms: i64::from_le_bytes(array_at(bytes, 56)),
@@ -194,10 +185,7 @@ impl Header {
         }
         let header = Self::peek(bytes)?;
         if bytes.len() < header.length as usize {
-            return Err(Error::Short {
-                need: header.length as usize,
-                have: bytes.len(),
-            });
+            return Err(Error::Short { need: header.length as usize, have: bytes.len() });
         }
         Ok(header)
     }
@@ -286,10 +274,7 @@ pub fn split(mut bytes: Bytes) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         let header = Header::verify(&bytes)?;
-        entries.push(Entry {
-            header,
-            bytes: bytes.split_to(header.length as usize),
-        });
+        entries.push(Entry { header, bytes: bytes.split_to(header.length as usize) });
     }
     Ok(entries)
 }
@@ -309,9 +294,7 @@ pub fn headers(mut bytes: &[u8]) -> Result<Vec<Header>, Error> {
 }
 
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N]
-        .try_into()
-        .expect("a slice of N bytes is an array of N")
+    bytes[at..at + N].try_into().expect("a slice of N bytes is an array of N")
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -348,10 +331,7 @@ mod tests {
         assert_eq!(Header::verify(&[0; 100]), Err(Error::Unwritten));
         let mut bytes = encoded(b"body");
         bytes[66] ^= 1;
-        assert!(matches!(
-            Header::verify(&bytes),
-            Err(Error::Checksum { .. })
-        ));
+        assert!(matches!(Header::verify(&bytes), Err(Error::Checksum { .. })));
     }
 
     proptest! {

@@ -311,9 +311,7 @@ impl State {
     /// The state with this name, in whatever case.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.name().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(name))
     }
 }
 

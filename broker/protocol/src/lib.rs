@@ -25,19 +25,19 @@ pub use ids::{BrokerId, Epoch, Incarnation, Offset, Position, ShardId, StreamId,
 pub use record::{FlushMode, Member, ShardRecord, UncleanElection, Version};
 
 /// Bodies of the entries of a shard's log and of its checkpoints (`proto/command.proto`).
-#[allow(missing_docs, clippy::all, unreachable_pub)] // generated
+#[allow(missing_docs, clippy::all, clippy::too_many_lines, unreachable_pub)] // generated
 pub mod command {
     tonic_include!("holdfast.command.v1");
 }
 
 /// Operator to broker: assignments, in-sync-replica requests, heartbeats (`proto/control.proto`).
-#[allow(missing_docs, clippy::all, unreachable_pub)] // generated
+#[allow(missing_docs, clippy::all, clippy::too_many_lines, unreachable_pub)] // generated
 pub mod control {
     tonic_include!("holdfast.control.v1");
 }
 
 /// Broker to broker: replication of shards (`proto/peer.proto`).
-#[allow(missing_docs, clippy::all, unreachable_pub)] // generated
+#[allow(missing_docs, clippy::all, clippy::too_many_lines, unreachable_pub)] // generated
 pub mod peer {
     tonic_include!("holdfast.peer.v1");
 }

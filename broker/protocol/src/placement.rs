@@ -18,10 +18,7 @@ fn pick(hash: u64, shards: u32) -> ShardId {
 #[must_use]
 pub fn shard_of_stream(stream: StreamId, shards: u32) -> ShardId {
     let TopicId(uid) = stream.topic;
-    pick(
-        fnv1a(&uid).wrapping_add(u64::from(stream.partition)),
-        shards,
-    )
+    pick(fnv1a(&uid).wrapping_add(u64::from(stream.partition)), shards)
 }
 
 /// The shard that holds the cursors of `group`, and whose leader coordinates it.
@@ -36,16 +33,10 @@ mod tests {
 
     #[test]
     fn partitions_of_a_topic_spread_over_consecutive_shards() {
-        let stream = |partition| StreamId {
-            topic: TopicId([7; 16]),
-            partition,
-        };
+        let stream = |partition| StreamId { topic: TopicId([7; 16]), partition };
         let first = shard_of_stream(stream(0), 12).0;
         for partition in 0..24 {
-            assert_eq!(
-                shard_of_stream(stream(partition), 12).0,
-                (first + partition) % 12
-            );
+            assert_eq!(shard_of_stream(stream(partition), 12).0, (first + partition) % 12);
         }
     }
 
@@ -53,13 +44,7 @@ mod tests {
     fn placement_is_pinned_for_ever() {
         assert_eq!(shard_of_group("orders", 12), ShardId(4));
         assert_eq!(
-            shard_of_stream(
-                StreamId {
-                    topic: TopicId([7; 16]),
-                    partition: 3
-                },
-                12
-            ),
+            shard_of_stream(StreamId { topic: TopicId([7; 16]), partition: 3 }, 12),
             ShardId(4)
         );
     }

@@ -34,10 +34,7 @@ impl Version {
     /// The version that the next write carries.
     #[must_use]
     pub fn next(self) -> Self {
-        Self {
-            revision: self.revision + 1,
-            ..self
-        }
+        Self { revision: self.revision + 1, ..self }
     }
 }
 
@@ -96,10 +93,7 @@ impl ShardRecord {
     /// The incarnation under which `broker` is in sync, if it is.
     #[must_use]
     pub fn in_sync(&self, broker: BrokerId) -> Option<Incarnation> {
-        self.isr
-            .iter()
-            .find(|member| member.broker == broker)
-            .map(|member| member.incarnation)
+        self.isr.iter().find(|member| member.broker == broker).map(|member| member.incarnation)
     }
 
     /// Whether enough replicas are in sync to commit anything.

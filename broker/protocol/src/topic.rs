@@ -61,10 +61,7 @@ impl Topic {
     /// The stream of a partition, if the topic has it.
     #[must_use]
     pub fn stream(&self, partition: u32) -> Option<StreamId> {
-        (partition < self.partitions).then_some(StreamId {
-            topic: self.id,
-            partition,
-        })
+        (partition < self.partitions).then_some(StreamId { topic: self.id, partition })
     }
 }
 
@@ -74,9 +71,7 @@ pub fn is_valid_name(name: &str) -> bool {
     (1..=249).contains(&name.len())
         && name != "."
         && name != ".."
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// All topics, as one committed state of shard 0.

@@ -25,28 +25,19 @@ pub fn incarnation(bytes: &[u8]) -> Result<Incarnation, Error> {
 
 impl From<Version> for control::Version {
     fn from(version: Version) -> Self {
-        Self {
-            generation: version.generation,
-            revision: version.revision,
-        }
+        Self { generation: version.generation, revision: version.revision }
     }
 }
 
 impl From<control::Version> for Version {
     fn from(wire: control::Version) -> Self {
-        Self {
-            generation: wire.generation,
-            revision: wire.revision,
-        }
+        Self { generation: wire.generation, revision: wire.revision }
     }
 }
 
 impl From<Member> for control::Member {
     fn from(member: Member) -> Self {
-        Self {
-            broker: member.broker.0,
-            incarnation: member.incarnation.0.to_vec().into(),
-        }
+        Self { broker: member.broker.0, incarnation: member.incarnation.0.to_vec().into() }
     }
 }
 
@@ -54,10 +45,7 @@ impl TryFrom<control::Member> for Member {
     type Error = Error;
 
     fn try_from(wire: control::Member) -> Result<Self, Error> {
-        Ok(Self {
-            broker: BrokerId(wire.broker),
-            incarnation: incarnation(&wire.incarnation)?,
-        })
+        Ok(Self { broker: BrokerId(wire.broker), incarnation: incarnation(&wire.incarnation)? })
     }
 }
 
@@ -94,11 +82,7 @@ impl TryFrom<control::ShardRecord> for ShardRecord {
             version: wire.version.ok_or(Error::Missing("version"))?.into(),
             epoch: Epoch(wire.epoch),
             leader: wire.leader.map(TryInto::try_into).transpose()?,
-            isr: wire
-                .isr
-                .into_iter()
-                .map(TryInto::try_into)
-                .collect::<Result<_, _>>()?,
+            isr: wire.isr.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             replicas: wire.replicas.into_iter().map(BrokerId).collect(),
             min_in_sync_replicas: wire.min_in_sync_replicas,
             flush,

@@ -1,6 +1,6 @@
 //! The cluster as clients must be told of it.
 
-use holdfast_protocol::{BrokerId, Epoch, ShardId};
+use holdfast_protocol::{BrokerId, Epoch, ShardId, Version};
 
 /// Where one broker is reached by clients of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct ShardView {
     pub leader: Option<BrokerId>,
     /// Its epoch.
     pub epoch: Epoch,
+    /// The record that this is of; an older one never takes its place.
+    pub version: Version,
     /// The in-sync replicas.
     pub isr: Vec<BrokerId>,
     /// All replicas.
@@ -63,8 +65,6 @@ impl ClusterView {
 
     /// The addresses of one listener.
     pub fn listener<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ListenerAddress> + 'a {
-        self.addresses
-            .iter()
-            .filter(move |address| address.listener == name)
+        self.addresses.iter().filter(move |address| address.listener == name)
     }
 }

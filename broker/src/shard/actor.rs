@@ -198,7 +198,9 @@ impl Actor {
             Ask::DeleteRecords(stream, before, reply) => self.delete_records(stream, before, reply),
             Ask::Group(request, reply) => self.group(request, reply),
             Ask::Checkpoint(reply) => {
-                let leads = self.core.replica().confirmed().is_some();
+                // Not only once confirmed: the replica that asks may be needed to confirm the epoch,
+                // and a committed state is true under any leader.
+                let leads = self.core.replica().leads().is_some();
                 let image = leads.then(|| CheckpointImage {
                     bytes: self.core.state().encode(self.core.replica().history()).into(),
                     log_start: self.log.start(),

@@ -154,7 +154,8 @@ impl Actor {
     pub(super) fn build(&mut self, image: Image) {
         self.building = false;
         let shard = self.handle.shard;
-        if self.core.replica().follows().is_none() {
+        // One that comes too late must not take the place of a log that may be in sync by now.
+        if !self.core.replica().wants_bootstrap() {
             return;
         }
         let position = image.state.position();

@@ -65,6 +65,9 @@ fn settle_identity(
     let why = match &recovered.damage {
         _ if recovered.fresh => Some("the volume is new".to_owned()),
         Some(damage) => Some(damage.to_string()),
+        None if log.clean_point() > log.checkpoint_position().unwrap_or_default() => {
+            Some("it was being built from a checkpoint that is not here".to_owned())
+        }
         None if boot.damaged => Some("the volume's own file was damaged".to_owned()),
         None if lossy => Some("unflushed entries may be lost: the machine stopped".to_owned()),
         None => None,
@@ -80,7 +83,8 @@ fn settle_identity(
     }
     let meta = Meta { incarnation, ..log.meta().clone() };
     log.write_meta(&meta)?;
-    if recovered.damage.is_some() {
+    let unfilled = log.clean_point() > log.checkpoint_position().unwrap_or_default();
+    if recovered.damage.is_some() || unfilled {
         log.reset(Position(0), Vec::new(), Position(0))?;
         return Ok(None);
     }

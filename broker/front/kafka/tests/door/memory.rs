@@ -66,6 +66,7 @@ impl Memory {
             epoch: Epoch(EPOCH),
             isr: vec![BrokerId(1), BrokerId(2)],
             replicas: vec![BrokerId(1), BrokerId(2), BrokerId(3)],
+            ..ShardView::default()
         };
         let addresses = (1..=3)
             .flat_map(|broker| [address(broker, "plain", 9092), address(broker, "outside", 30000)])
