@@ -1,16 +1,22 @@
 //! What every handler has at hand: the broker behind the door, and the door's limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_protocol::topic::{Catalog, Topic};
 use holdfast_protocol::{StreamId, TopicId};
 use holdfast_service::{ClusterView, Service};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::options::Options;
+
+/// How long a topic that is not known is waited for.
+const HEARSAY: Duration = Duration::from_millis(50);
+const HEARSAY_STEP: Duration = Duration::from_millis(2);
 
 /// Shared by all connections of a door.
 pub(crate) struct Context<S> {
@@ -50,6 +56,19 @@ impl<S: Service> Context<S> {
             fetched_bytes: Arc::new(Semaphore::new(options.fetched_bytes_max)),
             options,
             shutdown,
+        }
+    }
+
+    /// The catalog, once it `has` what is asked for: another broker may have committed that just
+    /// now, and this one hears of it in a moment. After [`HEARSAY`] it is given as it is.
+    pub(crate) async fn catalog_with(&self, has: impl Fn(&Catalog) -> bool) -> Arc<Catalog> {
+        let deadline = Instant::now() + HEARSAY;
+        loop {
+            let catalog = self.service.catalog();
+            if has(&catalog) || Instant::now() >= deadline {
+                return catalog;
+            }
+            sleep(HEARSAY_STEP).await;
         }
     }
 

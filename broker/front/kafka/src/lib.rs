@@ -19,6 +19,7 @@ mod door;
 mod errors;
 mod fencing;
 mod options;
+pub mod records;
 mod topics;
 
 pub use door::serve;

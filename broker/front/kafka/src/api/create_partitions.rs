@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::topic::Topic;
+use holdfast_protocol::topic::{Catalog, Topic};
 use holdfast_service::Service;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -38,7 +38,8 @@ async fn grow<S: Service>(
 ) -> Result<(), Refusal> {
     let service = &call.context().service;
     let cluster = service.cluster();
-    let catalog = service.catalog();
+    let known = |catalog: &Catalog| catalog.by_name(&asked.name).is_some();
+    let catalog = call.context().catalog_with(known).await;
     let topic = catalog
         .by_name(&asked.name)
         .ok_or_else(|| Refusal::new(Code::UnknownTopicOrPartition, "there is no such topic"))?;

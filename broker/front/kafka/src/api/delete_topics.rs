@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_protocol::TopicId;
-use holdfast_protocol::topic::Topic;
+use holdfast_protocol::topic::{Catalog, Topic};
 use holdfast_service::Service;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -57,13 +57,18 @@ async fn delete<S: Service>(
     timeout_ms: i32,
 ) -> Result<Arc<Topic>, Refusal> {
     let service = &call.context().service;
-    let catalog = service.catalog();
+    let id = TopicId(asked.topic_id.into_bytes());
+    let known = |catalog: &Catalog| match &asked.name {
+        Some(name) => catalog.by_name(name).is_some(),
+        None => catalog.by_id(id).is_some(),
+    };
+    let catalog = call.context().catalog_with(known).await;
     let topic = match &asked.name {
         Some(name) => catalog
             .by_name(name)
             .ok_or_else(|| Refusal::new(Code::UnknownTopicOrPartition, "there is no such topic")),
         None => catalog
-            .by_id(TopicId(asked.topic_id.into_bytes()))
+            .by_id(id)
             .ok_or_else(|| Refusal::new(Code::UnknownTopicId, "there is no topic with this id")),
     }?;
     topics::may_change(&service.cluster(), topic)?;

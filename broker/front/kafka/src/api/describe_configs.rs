@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use holdfast_protocol::topic::Catalog;
 use holdfast_service::Service;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -28,7 +29,7 @@ pub(super) async fn handle<S: Service>(
     let detail = Detail { synonyms: request.include_synonyms, types: call.version() >= TYPES };
     let mut answer = DescribeConfigsResponse::default();
     for asked in request.resources {
-        let described = describe(&call, &asked);
+        let described = describe(&call, &asked).await;
         let keys = asked.configuration_keys;
         let wanted = |entry: &Entry| {
             let keys = keys.as_ref();
@@ -52,7 +53,7 @@ pub(super) async fn handle<S: Service>(
     answer
 }
 
-fn describe<S: Service>(
+async fn describe<S: Service>(
     call: &Call<S>,
     asked: &DescribeConfigsResource,
 ) -> Result<Vec<Entry>, Refusal> {
@@ -61,7 +62,8 @@ fn describe<S: Service>(
     let name: &str = &asked.resource_name;
     match asked.resource_type {
         resource::TOPIC => {
-            let catalog = service.catalog();
+            let known = |catalog: &Catalog| catalog.by_name(name).is_some();
+            let catalog = call.context().catalog_with(known).await;
             let found = catalog.by_name(name).ok_or_else(|| {
                 Refusal::new(Code::UnknownTopicOrPartition, "there is no such topic")
             })?;

@@ -26,7 +26,10 @@ pub(super) async fn handle<S: Service>(
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let context = call.context();
-    let catalog = context.service.catalog();
+    let known = |catalog: &Catalog| {
+        request.topics.iter().all(|topic| catalog.by_name(&topic.name).is_some())
+    };
+    let catalog = context.catalog_with(known).await;
     let cluster = context.service.cluster();
     let leaders = Leaders::new(context, &cluster);
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::topic::Topic;
+use holdfast_protocol::topic::{Catalog, Topic};
 use holdfast_service::Service;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::incremental_alter_configs_request::{
@@ -61,7 +61,8 @@ async fn alter_topic<S: Service>(
 ) -> Result<(), Refusal> {
     let service = &call.context().service;
     let cluster = service.cluster();
-    let catalog = service.catalog();
+    let known = |catalog: &Catalog| catalog.by_name(&asked.resource_name).is_some();
+    let catalog = call.context().catalog_with(known).await;
     let found = catalog
         .by_name(&asked.resource_name)
         .ok_or_else(|| Refusal::new(Code::UnknownTopicOrPartition, "there is no such topic"))?;

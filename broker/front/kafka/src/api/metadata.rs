@@ -62,6 +62,13 @@ fn broker(endpoint: Endpoint) -> MetadataResponseBroker {
         .with_port(endpoint.port)
 }
 
+fn knows(catalog: &Catalog, asked: &MetadataRequestTopic) -> bool {
+    match &asked.name {
+        Some(name) => catalog.by_name(name).is_some(),
+        None => catalog.by_id(TopicId(asked.topic_id.into_bytes())).is_some(),
+    }
+}
+
 struct View<'a, S> {
     call: &'a Call<S>,
     cluster: &'a ClusterView,
@@ -75,13 +82,17 @@ impl<S: Service> View<'_, S> {
         asked: Option<Vec<MetadataRequestTopic>>,
         may_create: bool,
     ) -> Vec<MetadataResponseTopic> {
-        let catalog = self.call.context().service.catalog();
+        let creates = may_create && self.cluster.clients_may_declare_topics;
+        let named = asked.as_deref().unwrap_or_default();
+        // What is made anyway need not be waited for.
+        let known = |catalog: &Catalog| creates || named.iter().all(|topic| knows(catalog, topic));
+        let catalog = self.call.context().catalog_with(known).await;
         match asked {
             // Version 0 can't say null: an empty list asks for all.
             Some(asked) if !asked.is_empty() || self.call.version() > 0 => {
                 let mut topics = Vec::with_capacity(asked.len());
                 for topic in asked {
-                    topics.push(self.asked(&catalog, topic, may_create).await);
+                    topics.push(self.asked(&catalog, topic, creates).await);
                 }
                 topics
             }
@@ -97,7 +108,7 @@ impl<S: Service> View<'_, S> {
         &self,
         catalog: &Catalog,
         asked: MetadataRequestTopic,
-        may_create: bool,
+        creates: bool,
     ) -> MetadataResponseTopic {
         let Some(name) = asked.name else {
             return match catalog.by_id(TopicId(asked.topic_id.into_bytes())) {
@@ -110,7 +121,7 @@ impl<S: Service> View<'_, S> {
         }
         let code = if !is_valid_name(&name) {
             Code::InvalidTopicException
-        } else if may_create && self.cluster.clients_may_declare_topics {
+        } else if creates {
             match self.create(&name).await {
                 Ok(topic) => return self.found(&topic),
                 Err(code) => code,

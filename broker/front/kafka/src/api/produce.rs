@@ -1,17 +1,20 @@
 //! `Produce`: appends batches. They are handed to the broker in the order in which they came;
 //! the outcome is awaited when the answer's turn comes.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use holdfast_protocol::topic::{Catalog, Topic};
+use holdfast_protocol::topic::{Catalog, Cleanup, Topic};
 use holdfast_service::{Append, AppendError, Appended, Durability, Pending, Service};
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
 };
 use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
@@ -22,8 +25,8 @@ use super::Call;
 use crate::batch;
 use crate::codec::Error;
 use crate::connection::Reply;
-use crate::context::{LeaderHint, find_topic, wire_offset};
-use crate::errors;
+use crate::context::{LeaderHint, find_topic, wire_id, wire_offset};
+use crate::{errors, records};
 
 /// First version that names topics by id.
 const TOPIC_IDS: i16 = 13;
@@ -31,6 +34,9 @@ const TOPIC_IDS: i16 = 13;
 const MESSAGES: i16 = 8;
 /// First version that tells who leads instead (KIP-951).
 const LEADERS: i16 = 10;
+
+/// The most messages of a batch that are told to be at fault.
+const FAULTS_MAX: usize = 10_000;
 
 struct TopicOutcome {
     name: TopicName,
@@ -48,11 +54,13 @@ struct Refusal {
     code: Code,
     message: Option<String>,
     leader: Option<LeaderHint>,
+    /// The messages that are at fault, by their place in the batch.
+    faults: Vec<u32>,
 }
 
 impl Refusal {
     fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()), leader: None }
+        Self { code, message: Some(message.into()), leader: None, faults: Vec::new() }
     }
 }
 
@@ -111,6 +119,11 @@ impl<S: Service> Submit<'_, S> {
             Ok(append) => append,
             Err(refusal) => return Outcome::Refused(refusal),
         };
+        if self.topic.is_some_and(|topic| topic.config.cleanup != Cleanup::Delete)
+            && let Err(refusal) = keyed(append.batch.clone()).await
+        {
+            return Outcome::Refused(refusal);
+        }
         let stream = append.stream;
         match self.call.context().service.submit(append).await {
             Ok(pending) => Outcome::Pending(pending),
@@ -156,6 +169,33 @@ impl<S: Service> Submit<'_, S> {
             return Err(Refusal::new(errors::append(&error), error.to_string()));
         }
         Ok(Append { stream, batch, durability, batch_bytes_max: max })
+    }
+}
+
+/// A compacted topic keeps the newest message of each key, so that each needs one.
+async fn keyed(batch: Bytes) -> Result<(), Refusal> {
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut faults = Vec::new();
+        let looked = records::visit(&batch, |message| {
+            if !message.has_key {
+                faults.push(message.index);
+            }
+            let enough = faults.len() >= FAULTS_MAX;
+            if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        looked.map(|_| faults)
+    });
+    match looked.await {
+        Ok(Ok(faults)) if faults.is_empty() => Ok(()),
+        Ok(Ok(faults)) => {
+            let message = format!("the topic is compacted: {} messages lack a key", faults.len());
+            Err(Refusal { faults, ..Refusal::new(Code::InvalidRecord, message) })
+        }
+        Ok(Err(error)) => Err(Refusal::new(Code::InvalidRecord, error.to_string())),
+        Err(error) => {
+            tracing::error!(%error, "a batch could not be looked into");
+            Err(Refusal::new(Code::UnknownServerError, "the batch could not be looked into"))
+        }
     }
 }
 
@@ -253,6 +293,12 @@ fn refused(refusal: Refusal, version: i16) -> PartitionProduceResponse {
         .with_log_append_time_ms(-1)
         .with_log_start_offset(-1);
     if version >= MESSAGES {
+        let fault = |index: &u32| {
+            BatchIndexAndErrorMessage::default()
+                .with_batch_index(wire_id(*index))
+                .with_batch_index_error_message(Some(StrBytes::from_static_str("no key")))
+        };
+        partition.record_errors = refusal.faults.iter().map(fault).collect();
         partition.error_message = refusal.message.map(StrBytes::from_string);
     }
     if let Some(leader) = refusal.leader.filter(|_| version >= LEADERS) {

@@ -42,7 +42,12 @@ pub(crate) fn describe(broker: u32, cluster: &ClusterView) -> Vec<Entry> {
     };
     let of_policy = |name, value, kind| entry(name, value, kind, Source::Broker);
     let default = |name, value, kind| entry(name, value, kind, Source::Default);
+    let addresses = cluster.addresses.iter().filter(|address| address.broker.0 == broker);
+    let listeners: Vec<String> = addresses
+        .map(|address| format!("{}://{}:{}", address.listener, address.host, address.port))
+        .collect();
     vec![
+        of_policy("advertised.listeners", listeners.join(","), Type::List),
         of_policy(
             "auto.create.topics.enable",
             cluster.clients_may_declare_topics.to_string(),
