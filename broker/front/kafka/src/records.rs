@@ -299,7 +299,8 @@ mod tests {
 
     #[test]
     fn every_compression_is_read() {
-        let packs: [(u8, fn(&[u8]) -> Vec<u8>); 6] =
+        type Pack = fn(&[u8]) -> Vec<u8>;
+        let packs: [(u8, Pack); 6] =
             [(0, <[u8]>::to_vec), (1, gzip), (2, snappy), (2, xerial), (3, lz4), (4, zstd)];
         for (compression, pack) in packs {
             let batch = batch(5, compression, pack);

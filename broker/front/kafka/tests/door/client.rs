@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use holdfast_kafka::{Options, serve};
 use kafka_protocol::indexmap::IndexMap;
-use kafka_protocol::messages::{RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::memory::Memory;
+use crate::samples::frame;
 
 /// Nothing here takes so long, however slow the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,23 +97,6 @@ impl Client {
     }
 }
 
-/// A whole frame, length included.
-pub(crate) fn frame<Q: Request>(version: i16, correlation: i32, request: &Q) -> Bytes {
-    let mut body = BytesMut::new();
-    RequestHeader::default()
-        .with_request_api_key(Q::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation)
-        .with_client_id(Some(StrBytes::from_static_str("tests")))
-        .encode(&mut body, Q::header_version(version))
-        .unwrap();
-    request.encode(&mut body, version).unwrap();
-    let mut frame = BytesMut::new();
-    frame.put_i32(i32::try_from(body.len()).unwrap());
-    frame.put_slice(&body);
-    frame.freeze()
-}
-
 /// A batch of messages with these values and timestamps.
 pub(crate) fn batch(messages: &[(&str, i64)]) -> Bytes {
     let records: Vec<Record> = messages
@@ -127,7 +111,8 @@ pub(crate) fn batch(messages: &[(&str, i64)]) -> Bytes {
             producer_epoch: -1,
             timestamp_type: TimestampType::Creation,
             offset,
-            sequence: -1,
+            // One batch holds what follows in sequence.
+            sequence: i32::try_from(offset).unwrap(),
             timestamp: *timestamp,
             key: None,
             value: Some(Bytes::copy_from_slice(value.as_bytes())),

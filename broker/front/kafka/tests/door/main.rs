@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the failure
 
+mod admin;
 mod client;
 mod fetch;
+mod groups;
+mod limits;
 mod memory;
 mod metadata;
 mod offsets;
 mod produce;
+#[allow(dead_code)] // the hostile frames use what is not used here
 mod samples;

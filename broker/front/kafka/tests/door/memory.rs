@@ -225,7 +225,8 @@ impl Service for Memory {
                 continue;
             }
             let fits = bytes + batch.len() <= limit.bytes_max;
-            if !fits && !(limit.at_least_one && batches.is_empty()) {
+            let owed = limit.at_least_one && batches.is_empty();
+            if !fits && !owed {
                 break;
             }
             bytes += batch.len();

@@ -1,15 +1,55 @@
 //! One request of every API in every version, with something in every array.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use holdfast_kafka::codec::{Error, decode};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Encodable, Request, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use uuid::Uuid;
 
-/// A request as it is sent: key, version, body without header.
+/// A request, and how to read what it is answered with.
 pub(crate) struct Sample {
     pub(crate) key: i16,
     pub(crate) version: i16,
+    /// Without header.
     pub(crate) body: Bytes,
+    /// With header and length.
+    pub(crate) frame: Bytes,
+    /// Decodes a body, as the door does.
+    pub(crate) decode: fn(&Bytes, i16) -> Result<(), Error>,
+    /// Reads an answer to its last byte; gives its correlation id.
+    pub(crate) read_answer: fn(Bytes, i16) -> i32,
+}
+
+/// The correlation id of every sample's frame.
+pub(crate) const CORRELATION: i32 = 77;
+
+fn decode_request<Q: Request>(body: &Bytes, version: i16) -> Result<(), Error> {
+    decode::<Q>(body, version).map(|_| ())
+}
+
+fn read_answer<Q: Request>(mut answer: Bytes, version: i16) -> i32 {
+    let header_version = Q::Response::header_version(version);
+    let header = ResponseHeader::decode(&mut answer, header_version).unwrap();
+    Q::Response::decode(&mut answer, version).unwrap();
+    assert!(answer.is_empty(), "key {} version {version}: {} bytes too many", Q::KEY, answer.len());
+    header.correlation_id
+}
+
+/// A whole frame, length included.
+pub(crate) fn frame<Q: Request>(version: i16, correlation: i32, request: &Q) -> Bytes {
+    let mut body = BytesMut::new();
+    RequestHeader::default()
+        .with_request_api_key(Q::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation)
+        .with_client_id(Some(text("tests")))
+        .encode(&mut body, Q::header_version(version))
+        .unwrap();
+    request.encode(&mut body, version).unwrap();
+    let mut frame = BytesMut::new();
+    frame.put_i32(i32::try_from(body.len()).unwrap());
+    frame.put_slice(&body);
+    frame.freeze()
 }
 
 pub(crate) fn text(text: &'static str) -> StrBytes {
@@ -64,10 +104,17 @@ struct Add<'a>(&'a mut Vec<Sample>);
 impl Add<'_> {
     fn each<Q: Request>(&mut self, versions: std::ops::RangeInclusive<i16>, of: fn(i16) -> Q) {
         for version in versions {
+            let request = of(version);
             let mut body = BytesMut::new();
-            Encodable::encode(&of(version), &mut body, version)
-                .unwrap_or_else(|error| panic!("key {} version {version}: {error}", Q::KEY));
-            self.0.push(Sample { key: Q::KEY, version, body: body.freeze() });
+            request.encode(&mut body, version).unwrap();
+            self.0.push(Sample {
+                key: Q::KEY,
+                version,
+                body: body.freeze(),
+                frame: frame(version, CORRELATION, &request),
+                decode: decode_request::<Q>,
+                read_answer: read_answer::<Q>,
+            });
         }
     }
 }
