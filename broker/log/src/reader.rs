@@ -74,6 +74,7 @@ impl LogReader {
                 Some((place, Some((first, length)))) => {
                     return self.read_run(&place, &first, length);
                 }
+                Some((place, None)) if place.last => return Ok(Bytes::new()),
                 // Everything at or after `position` in this segment is gone.
                 Some((place, None)) => after = Some(place.base),
             }

@@ -65,6 +65,9 @@ pub(crate) struct Opened {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) base: Position,
+    /// It was the active segment when it was asked: what it did not have then, no other had. To
+    /// look further would be to skip what it got before it was sealed.
+    pub(crate) last: bool,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<File>,
 }
@@ -190,6 +193,7 @@ impl Shared {
                     let active = &view.active;
                     let place = Place {
                         base: active.base,
+                        last: true,
                         path: active.path.clone(),
                         file: Arc::clone(&active.file),
                     };
@@ -200,6 +204,7 @@ impl Shared {
         let opened = self.open(&sealed)?;
         let place = Place {
             base: opened.identity.base,
+            last: false,
             path: opened.path.clone(),
             file: Arc::clone(&opened.file),
         };

@@ -43,7 +43,7 @@ impl LogReader {
                 return Ok(VecDeque::new());
             };
             let headers: VecDeque<Header> = headers;
-            if !headers.is_empty() {
+            if place.last || !headers.is_empty() {
                 return Ok(headers);
             }
             after = Some(place.base);

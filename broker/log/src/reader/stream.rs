@@ -29,6 +29,7 @@ impl LogReader {
             match found {
                 None => return Ok(None),
                 Some((_, Some(header))) => return Ok(Some(header)),
+                Some((place, None)) if place.last => return Ok(None),
                 Some((place, None)) => after = Some(place.base),
             }
         }
@@ -67,7 +68,7 @@ impl LogReader {
                 next = reached;
                 left = left.saturating_sub(bytes);
             }
-            if complete {
+            if complete || place.last {
                 break;
             }
             after = Some(place.base);
@@ -100,6 +101,7 @@ impl LogReader {
                     let entry = self.read_run(&place, &location, location.length)?;
                     return Ok(Some((offset, entry.slice(Header::LEN..))));
                 }
+                Some((place, None)) if place.last => return Ok(None),
                 Some((place, None)) => after = Some(place.base),
             }
         }

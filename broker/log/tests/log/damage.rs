@@ -274,3 +274,27 @@ fn a_checkpoint_is_replaced_as_a_whole() {
     assert_eq!(recovered.checkpoint.unwrap().1, b"newer");
     assert!(!dir.path().join("checkpoint.tmp").exists());
 }
+
+#[test]
+fn an_index_of_before_a_tear_is_not_taken_for_the_one_after() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(hundred(dir.path()));
+    let (path, at, _) = place(dir.path(), 55);
+    let index = path.with_extension("index");
+    let old = fs::read(&index).unwrap();
+    flip(&path, at + 20);
+    let (mut log, _) = open(dir.path());
+    assert_eq!(log.end(), Position(55));
+    for position in 55..90 {
+        log.append(&batch(position, 2, 1, position, 1, b"new")).unwrap();
+    }
+    log.write_checkpoint(Position(90), b"state").unwrap();
+    drop(log);
+    // A name whose removal did not reach the disk.
+    fs::write(&index, old).unwrap();
+    let (log, recovered) = open(dir.path());
+    assert_eq!(recovered.damage, None);
+    let header = log.reader().locate(stream(1), Offset(56)).unwrap();
+    assert_eq!(header.unwrap().position, Position(56));
+    assert_eq!(positions(&log.reader()), (0..90).collect::<Vec<_>>());
+}

@@ -143,6 +143,38 @@ fn headers_and_entries_are_replayed() {
 }
 
 #[test]
+fn a_reader_at_the_end_skips_nothing_when_segments_roll() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(dir.path());
+    let count = 2000;
+    std::thread::scope(|scope| {
+        let (by_position, by_offset) = (log.reader(), log.reader());
+        scope.spawn(move || {
+            let mut next = 0;
+            while next < count {
+                let bytes = by_position.read_from(Position(next), 10_000).unwrap();
+                for entry in entry::split(bytes).unwrap() {
+                    assert_eq!(entry.header.position, Position(next));
+                    next += 1;
+                }
+            }
+        });
+        scope.spawn(move || {
+            let mut next = 0;
+            while next < count {
+                for found in all(&by_offset, 1, next, u64::MAX) {
+                    assert_eq!(found[..], body(1, next));
+                    next += 1;
+                }
+            }
+        });
+        for position in 0..count {
+            log.append(&batch(position, 1, 1, position, 1, &body(1, position))).unwrap();
+        }
+    });
+}
+
+#[test]
 fn readers_go_on_while_the_log_grows_and_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path());

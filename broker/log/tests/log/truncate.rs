@@ -229,6 +229,47 @@ fn mostly_dead_segments_are_rewritten() {
     assert_eq!(log.start().0, active);
 }
 
+#[test]
+fn the_cache_of_newest_entries_follows_a_rewrite() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { tail_bytes_max: 1 << 20, ..small() };
+    let (mut log, _) = ShardLog::open(dir.path(), config).unwrap();
+    for position in 0..30 {
+        let entry = batch(position, 1, (position % 2) as u8, position / 2, 1, &[1; 40]);
+        log.append(&entry).unwrap();
+    }
+    log.write_checkpoint(Position(30), b"state").unwrap();
+    // The first entry stays where it was, those behind it do not.
+    let (_, rewritten) = clean_all(&mut log, 30, |header| {
+        header.position.0 > 0 && header.position.0 < 9 && header.position.0 % 4 != 0
+    });
+    assert_eq!(rewritten, 1);
+    assert_eq!(positions(&log.reader())[..4], [0, 4, 8, 9]);
+}
+
+#[test]
+fn an_index_of_before_a_cut_is_not_taken_for_the_one_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(dir.path());
+    fill(&mut log, 30);
+    let index = segments(dir.path())[0].with_extension("index");
+    let old = fs::read(&index).unwrap();
+    log.truncate(Position(2)).unwrap();
+    assert!(!index.exists());
+    for position in 2..30 {
+        log.append(&batch(position, 2, 1, position, 1, b"new")).unwrap();
+    }
+    log.write_checkpoint(Position(30), b"state").unwrap();
+    drop(log);
+    // A name whose removal did not reach the disk.
+    fs::write(&index, old).unwrap();
+    let (log, recovered) = open(dir.path());
+    assert_eq!(recovered.damage, None);
+    let header = log.reader().locate(stream(1), Offset(3)).unwrap();
+    assert_eq!(header.unwrap().position, Position(3));
+    assert_eq!(positions(&log.reader()), (0..30).collect::<Vec<_>>());
+}
+
 /// How many sealed segments a log of these entries has: as many as were rewritten.
 fn segments_sealed(left: &[u64], active: u64) -> usize {
     let sealed = left.iter().filter(|position| **position < active).count();
