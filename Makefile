@@ -30,7 +30,7 @@ test: lint unit demo-check clients ## everything that continuous integration run
 lint: $(DENY) ## formatting, clippy, licences, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	$(DENY) --offline check --hide-inclusion-graph licenses bans sources
+	$(DENY) check --hide-inclusion-graph licenses bans sources
 	tests/lint
 
 $(DENY):
