@@ -11,8 +11,12 @@ use kafka_protocol::protocol::StrBytes;
 use crate::context::{Context, wire_id};
 use crate::errors;
 
-/// The longest that a change of the catalog may take, whatever the client allows.
+/// The longest that a change may take, whatever the client allows.
 const PATIENCE_MAX: Duration = Duration::from_secs(120);
+
+/// The shortest: with a timeout of 0 or less a client that is content with less than a commit
+/// would be told of a failure that is none.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 /// Why a topic is not made or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,13 +78,18 @@ pub(crate) fn may_change(cluster: &ClusterView, topic: &Topic) -> Result<(), Ref
     }
 }
 
+/// How long a change is waited for, where the client allows `timeout_ms`.
+pub(crate) fn patience(timeout_ms: i32) -> Duration {
+    let allowed = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    allowed.clamp(PATIENCE_MIN, PATIENCE_MAX)
+}
+
 /// Waits for a change of the catalog, for as long as the client allows.
 pub(crate) async fn within(
     timeout_ms: i32,
     change: impl Future<Output = Result<(), CatalogError>>,
 ) -> Result<(), Refusal> {
-    let patience = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-    match tokio::time::timeout(patience.min(PATIENCE_MAX), change).await {
+    match tokio::time::timeout(patience(timeout_ms), change).await {
         Ok(changed) => Ok(changed?),
         Err(_) => Err(Refusal::new(
             Code::RequestTimedOut,

@@ -1,7 +1,6 @@
 //! `DeleteRecords`: drops the oldest messages of partitions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use holdfast_protocol::Offset;
 use holdfast_protocol::topic::Catalog;
@@ -16,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Call;
 use crate::context::{find_stream, wire_offset};
-use crate::errors;
+use crate::{errors, topics};
 
 /// Stands for "all that is committed".
 const HIGH_WATERMARK: i64 = -1;
@@ -26,8 +25,7 @@ pub(super) async fn handle<S: Service>(
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let catalog = call.context().service.catalog();
-    let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + topics::patience(request.timeout_ms);
     let mut answer = DeleteRecordsResponse::default();
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());

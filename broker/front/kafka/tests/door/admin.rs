@@ -160,7 +160,7 @@ async fn records_are_deleted() {
         (1, -2, -1, Code::OffsetOutOfRange.code()),
         (2, -1, 4, 0),
     ] {
-        let mut request = samples::delete_records(version);
+        let mut request = samples::delete_records(version).with_timeout_ms(0);
         request.topics[0].partitions[0].offset = offset;
         let answer = client.call(version, &request).await;
         let partition = &answer.topics[0].partitions[0];
