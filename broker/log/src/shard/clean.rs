@@ -54,7 +54,8 @@ impl ShardLog {
         is_dead: impl Fn(&Header) -> bool,
     ) -> Result<Cleaned, Error> {
         self.shared.check()?;
-        let below = below.min(self.state.checkpoint.unwrap_or_default());
+        // While a log is filled behind an installed checkpoint, that is ahead of the disk.
+        let below = below.min(self.state.checkpoint.unwrap_or_default()).min(self.state.durable);
         let mut cleaned = Cleaned::default();
         while cleaned.segments < self.config().clean_segments_max.max(1) && cleaned.rewritten == 0 {
             let Some(sealed) = self.next_to_clean(below) else {
