@@ -32,6 +32,8 @@ pub(crate) struct World {
     rules: Rules,
     /// Incarnations as the planner heard them last, of brokers whose session it knows.
     heard: BTreeMap<(BrokerId, ShardId), Incarnation>,
+    /// The newest write that was planned of each shard.
+    planned: BTreeMap<ShardId, ShardRecord>,
     trace: Vec<Action>,
 }
 
@@ -56,6 +58,7 @@ impl World {
             calls: VecDeque::new(),
             rules: Rules::default(),
             heard: BTreeMap::new(),
+            planned: BTreeMap::new(),
             trace: Vec::new(),
         }
     }
@@ -150,8 +153,13 @@ impl World {
         }
     }
 
-    /// Whoever is elected was heard of under that incarnation.
-    fn check_election(&self, record: &ShardRecord) {
+    /// Whoever is elected was heard of under that incarnation when the election was planned. A
+    /// write whose fate is unknown is repeated as it was, whatever was heard since: it may be in
+    /// the store already, and a leader under another incarnation does not lead.
+    fn check_election(&mut self, record: &ShardRecord) {
+        if self.planned.insert(record.shard, record.clone()).as_ref() == Some(record) {
+            return;
+        }
         let known = self.planner.records().find(|known| known.shard == record.shard);
         let elected = known.is_some_and(|known| known.epoch < record.epoch)
             && known.is_some_and(|k| k.version.generation == record.version.generation);
