@@ -10,7 +10,6 @@ mod http;
 mod node;
 mod outbox;
 mod peer;
-mod records;
 mod service;
 mod settings;
 mod shard;

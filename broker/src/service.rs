@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use holdfast_kafka::records;
 use holdfast_protocol::control::control_client::ControlClient;
 use holdfast_protocol::topic::{Catalog, Topic};
 use holdfast_protocol::{
@@ -17,7 +18,6 @@ use tokio::sync::{oneshot, watch};
 
 use crate::node::Node;
 use crate::peer::client::dial;
-use crate::records;
 use crate::shard::{AppendCommand, Ask, Handle};
 
 /// The broker behind its doors.
@@ -116,7 +116,10 @@ impl Service for Broker {
             reader.find_timestamp(stream, timestamp_ms, offsets.start, offsets.end)
         });
         let found = found.map_err(|error| ReadError::Storage(error.to_string()))?;
-        Ok(found.and_then(|(_, batch)| records::first_at_or_after(&batch, timestamp_ms)))
+        let Some((_, batch)) = found else { return Ok(None) };
+        // A batch may be compressed: it is unpacked in pieces, never whole.
+        tokio::task::block_in_place(|| records::first_at_or_after(&batch, timestamp_ms))
+            .map_err(|error| ReadError::Storage(error.to_string()))
     }
 
     fn epoch_end(
