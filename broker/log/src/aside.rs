@@ -57,6 +57,20 @@ pub(crate) fn bound(dir: &Path, config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// Drops everything; false where there was nothing.
+pub(crate) fn clear(dir: &Path) -> Result<bool, Error> {
+    let aside = dir.join("aside");
+    let mut any = false;
+    for name in disk::names(&aside)? {
+        let item = aside.join(&name);
+        if number_of(&name).is_some() {
+            fs::remove_dir_all(&item).map_err(|error| Error::io("removing", &item, error))?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
 fn number_of(name: &str) -> Option<u64> {
     name.split_once('-')?.0.parse().ok()
 }

@@ -1,5 +1,7 @@
 //! What bounds one shard's log.
 
+use crate::segment::Growth;
+
 /// Bounds of one shard's log. Every field has a default that suits a broker of a few dozen shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -26,6 +28,9 @@ pub struct Config {
     pub clean_dead_percent: u8,
     /// Most sealed segments that one call of `clean` looks at.
     pub clean_segments_max: usize,
+    /// An append is answered as by a full disk rather than leave the filesystem less than this
+    /// free, bytes: what recovery, checkpoints and cleaning need to get out of it again.
+    pub reserve_bytes: u64,
     /// Most bytes that the segments of this log may take (`aside/` not counted); beyond it an
     /// append is answered as by a full disk. `None` for as much as the disk has.
     pub bytes_max: Option<u64>,
@@ -44,7 +49,15 @@ impl Default for Config {
             aside_bytes_max: 256 * 1024 * 1024,
             clean_dead_percent: 50,
             clean_segments_max: 16,
+            reserve_bytes: 128 * 1024 * 1024,
             bytes_max: None,
         }
+    }
+}
+
+impl Config {
+    /// How the active segment grows.
+    pub(crate) fn growth(&self) -> Growth {
+        Growth { step: self.preallocate_bytes, reserve: self.reserve_bytes }
     }
 }

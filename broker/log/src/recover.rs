@@ -18,7 +18,7 @@ use holdfast_protocol::{Epoch, Incarnation, Position};
 use crate::index::Index;
 use crate::meta::{self, Meta, State};
 use crate::recover::tail::Scanned;
-use crate::segment::{self, Identity, Sealed, Writer};
+use crate::segment::{self, Growth, Identity, Sealed, Writer};
 use crate::summary::{self, Summary};
 use crate::{Config, Damage, Error, Recovered, aside, checkpoint, disk};
 
@@ -36,8 +36,16 @@ pub(crate) struct Log {
     pub(crate) recovered: Recovered,
 }
 
-/// Recovers the log in `dir`, making it where there is none.
+/// Recovers the log in `dir`, making it where there is none. Where the disk has no room for the
+/// copy of the tail, what was set aside is given up for it.
 pub(crate) fn recover(dir: &Path, config: &Config) -> Result<Log, Error> {
+    match try_recover(dir, config) {
+        Err(Error::DiskFull { .. }) if aside::clear(dir)? => try_recover(dir, config),
+        other => other,
+    }
+}
+
+fn try_recover(dir: &Path, config: &Config) -> Result<Log, Error> {
     disk::create_dir(dir)?;
     disk::create_dir(&dir.join("aside"))?;
     let mut recovery = Recovery::new(dir, config);
@@ -339,7 +347,7 @@ impl<'a> Recovery<'a> {
         let Some(last) = self.last.take() else {
             let identity = Identity { generation: self.state.generation, revision: 0, base: end };
             // What the name holds, if anything, was set aside.
-            let mut writer = Writer::create(self.dir, identity, self.config.preallocate_bytes)?;
+            let mut writer = Writer::create(self.dir, identity, Growth::default())?;
             writer.file.sync_all().map_err(|error| Error::fsync(&writer.path, error))?;
             writer.new = false;
             return Ok((writer, Index::default()));

@@ -135,6 +135,15 @@ pub(crate) struct Sealed {
     pub(crate) summary: Summary,
 }
 
+/// How a segment file grows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Growth {
+    /// In steps of this many bytes; 0 for as it is written.
+    pub(crate) step: u64,
+    /// Only while the filesystem keeps this many bytes free.
+    pub(crate) reserve: u64,
+}
+
 /// The file of the active segment and how far it is written and allocated.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -151,7 +160,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Makes an empty segment file. What there is under the name is dead and is overwritten.
-    pub(crate) fn create(dir: &Path, identity: Identity, preallocate: u64) -> Result<Self, Error> {
+    pub(crate) fn create(dir: &Path, identity: Identity, growth: Growth) -> Result<Self, Error> {
         let path = path(dir, identity.base);
         disk::remove(&path)?;
         let file = disk::create(&path)?;
@@ -163,7 +172,7 @@ impl Writer {
             allocated: 0,
             new: true,
         };
-        let written = writer.write(&identity.head(), preallocate);
+        let written = writer.write(&identity.head(), growth);
         if written.is_err() {
             disk::remove(&writer.path)?;
         }
@@ -171,10 +180,10 @@ impl Writer {
     }
 
     /// Writes `bytes` behind what is written. On an error nothing of them is left behind.
-    pub(crate) fn write(&mut self, bytes: &[u8], preallocate: u64) -> Result<(), Error> {
+    pub(crate) fn write(&mut self, bytes: &[u8], growth: Growth) -> Result<(), Error> {
         let end = self.used + bytes.len() as u64;
         let written =
-            self.allocate(end, preallocate).and_then(|()| self.file.write_all_at(bytes, self.used));
+            self.allocate(end, growth).and_then(|()| self.file.write_all_at(bytes, self.used));
         match written {
             Ok(()) => {
                 self.used = end;
@@ -198,16 +207,21 @@ impl Writer {
     }
 
     /// Sees to it that the file has room up to `end`, and some ahead where the disk has it.
-    fn allocate(&mut self, end: u64, preallocate: u64) -> io::Result<()> {
-        if end <= self.allocated || preallocate == 0 {
+    fn allocate(&mut self, end: u64, growth: Growth) -> io::Result<()> {
+        if end <= self.allocated {
             return Ok(());
         }
-        let ahead = end.div_ceil(preallocate) * preallocate;
+        let free = self.free(growth)?;
+        if growth.step == 0 {
+            let wanted = end - self.allocated;
+            return if wanted <= free { Ok(()) } else { Err(Errno::NOSPC.into()) };
+        }
+        let ahead = end.div_ceil(growth.step) * growth.step;
         let grown = self
-            .extend(ahead)
+            .extend(ahead, free)
             // Too little room to go ahead may be enough for what is at hand.
             .or_else(|error| match error {
-                Errno::NOSPC | Errno::FBIG | Errno::DQUOT => self.extend(end),
+                Errno::NOSPC | Errno::FBIG | Errno::DQUOT => self.extend(end, free),
                 other => Err(other),
             });
         match grown {
@@ -218,8 +232,20 @@ impl Writer {
         }
     }
 
-    fn extend(&mut self, to: u64) -> Result<(), Errno> {
+    /// Bytes that the filesystem has free beyond the reserve.
+    fn free(&self, growth: Growth) -> io::Result<u64> {
+        if growth.reserve == 0 {
+            return Ok(u64::MAX);
+        }
+        let stat = rustix::fs::fstatvfs(&self.file)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(growth.reserve))
+    }
+
+    fn extend(&mut self, to: u64, free: u64) -> Result<(), Errno> {
         let length = to - self.allocated;
+        if length > free {
+            return Err(Errno::NOSPC);
+        }
         loop {
             let flags = FallocateFlags::empty();
             match rustix::fs::fallocate(&self.file, flags, self.allocated, length) {
@@ -253,12 +279,26 @@ mod tests {
     fn a_failed_write_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity { generation: 1, revision: 0, base: Position(0) };
-        let mut writer = Writer::create(dir.path(), identity, 4096).unwrap();
+        let growth = Growth { step: 4096, reserve: 0 };
+        let mut writer = Writer::create(dir.path(), identity, growth).unwrap();
         assert_eq!(writer.file.metadata().unwrap().len(), 4096);
         assert_eq!(Identity::read(&writer.file, &writer.path).unwrap(), Some(identity));
-        writer.write(&[7; 100], 4096).unwrap();
+        writer.write(&[7; 100], growth).unwrap();
         writer.file = std::sync::Arc::new(disk::open(&writer.path, false).unwrap());
-        assert!(writer.write(&[8; 10], 4096).is_err());
+        assert!(writer.write(&[8; 10], growth).is_err());
         assert_eq!(writer.used, HEAD + 100);
+    }
+
+    #[test]
+    fn nothing_grows_into_the_reserve() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity { generation: 1, revision: 0, base: Position(0) };
+        for step in [0, 4096] {
+            let mut writer = Writer::create(dir.path(), identity, Growth::default()).unwrap();
+            let full = writer.write(&[1; 10], Growth { step, reserve: u64::MAX }).unwrap_err();
+            assert!(matches!(full, Error::DiskFull { .. }), "{full}");
+            assert_eq!(writer.used, HEAD);
+            writer.write(&[1; 10], Growth { step, reserve: 1 }).unwrap();
+        }
     }
 }

@@ -31,8 +31,8 @@ impl ShardLog {
             return Ok(());
         };
         let written = self.place(entries.len(), headers.len()).and_then(|()| {
-            let preallocate = self.config().preallocate_bytes;
-            self.writer.write(entries, preallocate)
+            let growth = self.config().growth();
+            self.writer.write(entries, growth)
         });
         self.shared.watch(written)?;
         let base = self.writer.identity.base;
@@ -110,7 +110,7 @@ impl ShardLog {
     /// Seals the active segment and begins another. Nothing has changed where that fails.
     fn roll(&mut self) -> Result<(), Error> {
         let identity = Identity { generation: self.state.generation, revision: 0, base: self.end };
-        let next = Writer::create(&self.shared.dir, identity, self.config().preallocate_bytes)?;
+        let next = Writer::create(&self.shared.dir, identity, self.config().growth())?;
         // The room allocated ahead; where the cut fails the zeros stay, which is harmless.
         let _ = self.writer.cut();
         let old = std::mem::replace(&mut self.writer, next);

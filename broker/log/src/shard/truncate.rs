@@ -9,7 +9,7 @@ use holdfast_protocol::{Epoch, Position};
 use super::{ShardLog, active};
 use crate::index::Index;
 use crate::meta::State;
-use crate::segment::{self, HEAD, Identity, Sealed, Writer};
+use crate::segment::{self, Growth, HEAD, Identity, Sealed, Writer};
 use crate::shared::{Opened, Part};
 use crate::{Error, aside, disk};
 
@@ -117,7 +117,7 @@ impl ShardLog {
         disk::sync_dir(&dir)?;
         aside::bound(&dir, self.config())?;
         let identity = Identity { generation: self.state.generation, revision: 0, base: start };
-        let writer = Writer::create(&dir, identity, self.config().preallocate_bytes)?;
+        let writer = Writer::create(&dir, identity, Growth::default())?;
         self.adopt(writer, Index::default(), 0, start)?;
         self.start = start;
         self.shared.view_mut().start = start;

@@ -78,3 +78,47 @@ fn fail_half_way(preallocate_bytes: u64) {
     assert_eq!((recovered.torn_bytes, recovered.damage), (0, None));
     assert_eq!(positions(&log.reader()), (0..20).collect::<Vec<_>>());
 }
+
+/// On a real filesystem that is full: set the variable to a directory on one of a few MiB, which
+/// this test may fill. Without it there is nothing to run on.
+#[test]
+fn a_full_filesystem_is_survived() {
+    let Some(root) = std::env::var_os("HOLDFAST_LOG_TEST_SMALL_FILESYSTEM") else {
+        return;
+    };
+    for reserve_bytes in [0, 300_000] {
+        let dir = tempfile::tempdir_in(&root).unwrap();
+        let config = Config {
+            segment_bytes_max: 200_000,
+            preallocate_bytes: 65_536,
+            reserve_bytes,
+            ..Config::default()
+        };
+        let (mut log, _) = ShardLog::open(dir.path(), config.clone()).unwrap();
+        let mut length = 5000;
+        // Ever smaller, until not even a small one fits.
+        while length > 10 {
+            let next = log.end().0;
+            match log.append(&batch(next, 1, 1, next, 1, &vec![3; length])) {
+                Ok(()) => {}
+                Err(Error::DiskFull { .. }) => length /= 2,
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(log.reader().end(), log.end());
+        }
+        let end = log.end();
+        assert_eq!(positions(&log.reader()), (0..end.0).collect::<Vec<_>>());
+        flush(&mut log);
+        drop(log);
+        if reserve_bytes == 0 {
+            continue;
+        }
+        // With a reserve there is room to recover, to checkpoint and to clean.
+        let (mut log, recovered) = ShardLog::open(dir.path(), config).unwrap();
+        assert_eq!((recovered.damage, recovered.torn_bytes), (None, 0));
+        assert_eq!(log.end(), end);
+        log.write_checkpoint(end, b"state").unwrap();
+        assert!(log.clean(end, |_| true).unwrap().deleted > 0);
+        fill(&mut log, end.0 + 100);
+    }
+}
