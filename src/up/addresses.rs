@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 /// Ports of one kind end where those of the next begin.
 const PEER_ABOVE_KAFKA: u16 = 100;
@@ -72,10 +72,10 @@ impl Addresses {
                 ("the other brokers", self.peer(broker)),
                 ("metrics and probes", self.http(broker)),
             ] {
-                check(address).with_context(|| {
-                    format!(
-                        "port {} is needed by broker {broker} for {what}: stop what listens \
-                         there, or choose other ports with --port-base",
+                check(address).map_err(|why| {
+                    anyhow!(
+                        "port {} {why}, and broker {broker} needs it for {what}: stop what \
+                         listens there, or choose other ports with --port-base",
                         address.port()
                     )
                 })?;
@@ -85,11 +85,12 @@ impl Addresses {
     }
 }
 
-fn check(address: SocketAddr) -> anyhow::Result<()> {
+/// Why nobody can listen there, if so.
+fn check(address: SocketAddr) -> Result<(), String> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!("it is taken"),
-        Err(error) => Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err("is taken".to_owned()),
+        Err(error) => Err(format!("can't be used ({error})")),
     }
 }
 
@@ -112,7 +113,7 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port().min(65_000);
         let error = format!("{:#}", Addresses::new(port, 1).unwrap().check_free().unwrap_err());
-        assert!(error.contains(&format!("port {port} is needed by broker 0")), "{error}");
-        assert!(error.contains("taken"), "{error}");
+        let expected = format!("port {port} is taken, and broker 0 needs it for Kafka clients");
+        assert!(error.contains(&expected), "{error}");
     }
 }

@@ -72,17 +72,17 @@ pub struct Failover {
 
 impl fmt::Display for Failover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let to: Vec<String> = self.to.iter().map(ToString::to_string).collect();
-        write!(
-            f,
-            "{} shard{} moved from broker {} to {} in {} ms: {}",
-            self.shards,
-            if self.shards == 1 { "" } else { "s" },
-            self.from,
-            to.join(","),
-            self.duration_ms,
-            self.reason
-        )
+        let Self { from, to, reason, duration_ms, shards } = self;
+        let shards = if *shards == 1 { "1 shard".to_owned() } else { format!("{shards} shards") };
+        if to.as_slice() == [*from] {
+            return write!(
+                f,
+                "{shards} served again by broker {from} after {duration_ms} ms: {reason}"
+            );
+        }
+        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+        let to = to.join(",");
+        write!(f, "{shards} moved from broker {from} to {to} in {duration_ms} ms: {reason}")
     }
 }
 

@@ -135,7 +135,7 @@ fn run(steps: &[Step], unclean: UncleanElection, started: bool) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn the_invariants_hold(steps in steps(false), unclean in unclean(), started in any::<bool>()) {

@@ -34,6 +34,8 @@ pub(crate) struct World {
     heard: BTreeMap<(BrokerId, ShardId), Incarnation>,
     /// The newest write that was planned of each shard.
     planned: BTreeMap<ShardId, ShardRecord>,
+    /// What was decided last under each version.
+    decided: BTreeMap<(ShardId, Version), ShardRecord>,
     trace: Vec<Action>,
 }
 
@@ -59,6 +61,7 @@ impl World {
             rules: Rules::default(),
             heard: BTreeMap::new(),
             planned: BTreeMap::new(),
+            decided: BTreeMap::new(),
             trace: Vec::new(),
         }
     }
@@ -135,7 +138,12 @@ impl World {
     fn act(&mut self, action: Action) {
         match action {
             Action::Write { expected, record } => {
-                self.check_election(&record);
+                // A write whose end is unknown is repeated as it was decided.
+                if self.decided.insert((record.shard, record.version), record.clone()).as_ref()
+                    != Some(&record)
+                {
+                    self.check_election(&record);
+                }
                 let same =
                     |call: &Call| matches!(call, Call::Swap(_, r) if r.shard == record.shard);
                 assert!(!self.calls.iter().any(same), "one write of a shard at a time");
