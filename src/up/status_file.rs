@@ -163,7 +163,7 @@ fn broker(now: &Now, id: usize) -> Broker {
 }
 
 /// A condition in one word.
-pub(crate) fn word(condition: ShardCondition) -> &'static str {
+fn word(condition: ShardCondition) -> &'static str {
     match condition {
         ShardCondition::Unassigned => "unassigned",
         ShardCondition::Serving => "serving",

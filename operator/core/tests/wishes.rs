@@ -1,5 +1,7 @@
 //! A leader's wish for other in-sync replicas is answered once, and only when it is settled.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use holdfast_operator_core::{
     Action, Input, IsrRequest, Message, Planner, Policy, Report, Time, WriteOutcome,
 };

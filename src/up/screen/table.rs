@@ -9,7 +9,6 @@ use holdfast_protocol::BrokerId;
 
 use super::lines::{problems, queues};
 use crate::up::state::Now;
-use crate::up::status_file::word;
 
 /// Moves of leadership that are shown.
 const MOVES_MAX: usize = 5;
@@ -68,7 +67,8 @@ fn head(now: &Now) -> Vec<String> {
     let about = &now.about;
     let state = if now.is_ready() { "ready" } else { "not ready yet" };
     let mut lines = vec![
-        format!("holdfast: policy {} ({}): {state}", about.policy, about.settings),
+        format!("holdfast: policy {}: {state}", about.policy),
+        about.settings.clone(),
         format!("connect Kafka clients to {}", about.bootstrap),
         String::new(),
     ];
@@ -104,26 +104,30 @@ fn ids(brokers: impl Iterator<Item = BrokerId>) -> String {
     brokers.map(|broker| broker.to_string()).collect::<Vec<_>>().join(",")
 }
 
+/// The columns of a shard; two of them side by side fit a terminal of 80 columns.
+fn cell(id: &str, leader: &str, epoch: &str, isr: &str, committed: &str) -> String {
+    format!("{id:<5} {leader:<7} {epoch:>5}  {isr:<7} {committed:>9}")
+}
+
 fn shard(status: &ShardStatus) -> String {
     let record = status.record.as_ref();
-    let leader = match (status.condition, record.and_then(|record| record.leader)) {
-        (ShardCondition::Serving, Some(leader)) => leader.broker.to_string(),
-        (condition, Some(leader)) => format!("{} ({})", leader.broker, word(condition)),
-        (condition, None) => word(condition).to_owned(),
+    let named = record.and_then(|record| record.leader);
+    let named = named.map_or_else(|| "none".to_owned(), |leader| leader.broker.to_string());
+    let leader = match status.condition {
+        ShardCondition::Serving => named,
+        ShardCondition::Electing => format!("({named})"),
+        ShardCondition::Leaderless => "none".to_owned(),
+        ShardCondition::Unassigned => "-".to_owned(),
+        ShardCondition::Frozen => "frozen".to_owned(),
     };
-    format!(
-        "{:<5} {leader:<12} {:>5}  {:<9} {:>10}",
-        status.id,
-        record.map_or(0, |record| record.epoch.0),
-        record.map_or_else(String::new, |r| ids(r.isr.iter().map(|member| member.broker))),
-        status.committed,
-    )
+    let epoch = record.map_or(0, |record| record.epoch.0).to_string();
+    let isr = record.map_or_else(String::new, |r| ids(r.isr.iter().map(|member| member.broker)));
+    cell(&status.id.to_string(), &leader, &epoch, &isr, &status.committed.to_string())
 }
 
 /// Shards, in as many columns as there is room for.
 fn shards(now: &Now, columns: usize) -> Vec<String> {
-    let title =
-        format!("{:<5} {:<12} {:>5}  {:<9} {:>10}", "SHARD", "LEADER", "EPOCH", "ISR", "COMMITTED");
+    let title = cell("SHARD", "LEADER", "EPOCH", "ISR", "COMMITTED");
     let cells: Vec<String> = now.snapshot.status.shards.iter().map(shard).collect();
     let width = cells.iter().map(String::len).max().unwrap_or(0).max(title.len());
     let across = ((columns + GAP.len()) / (width + GAP.len())).max(1);
