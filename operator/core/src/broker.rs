@@ -56,6 +56,7 @@ pub(crate) struct Broker {
     complete: bool,
     heard: Time,
     live_since: Time,
+    died: Time,
     pub(crate) boot: Option<u64>,
     pub(crate) reports: BTreeMap<ShardId, Report>,
     pub(crate) stopping: bool,
@@ -70,6 +71,7 @@ impl Broker {
             complete: false,
             heard: now,
             live_since: now,
+            died: now,
             boot: None,
             reports: BTreeMap::new(),
             stopping: false,
@@ -91,6 +93,11 @@ impl Broker {
 
     pub(crate) fn is_connected(&self) -> bool {
         self.session == Session::Connected
+    }
+
+    /// Since when it is dead, if it is.
+    pub(crate) fn dead_since(&self) -> Option<Time> {
+        matches!(self.session, Session::Dead(_)).then_some(self.died)
     }
 
     /// For how long it has been live, ms.
@@ -150,10 +157,11 @@ impl Broker {
     }
 
     /// It is dead; returns whether that is news.
-    pub(crate) fn bury(&mut self, loss: Loss) -> bool {
+    pub(crate) fn bury(&mut self, loss: Loss, now: Time) -> bool {
         let news = !matches!(self.session, Session::Dead(_));
         if news {
             self.session = Session::Dead(loss);
+            self.died = now;
             self.complete = false;
         }
         news

@@ -233,7 +233,7 @@ impl Planner {
     }
 
     fn bury(&mut self, id: BrokerId, loss: Loss) {
-        let news = self.brokers.get_mut(&id).is_some_and(|b| b.bury(loss));
+        let news = self.brokers.get_mut(&id).is_some_and(|b| b.bury(loss, self.now));
         if news {
             self.tell(Event::BrokerLost { broker: id, loss });
         }

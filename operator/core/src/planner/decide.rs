@@ -136,7 +136,10 @@ impl Planner {
         };
         let decided = self.elect(record, reason, &holders);
         if let Some(leader) = record.leader {
-            self.failovers.begin(record.shard, leader.broker, reason, now);
+            // A write under way may have held up the decision: the loss is older than it.
+            let broker = self.brokers.get(&leader.broker);
+            let since = broker.and_then(super::Broker::dead_since).unwrap_or(now);
+            self.failovers.begin(record.shard, leader.broker, reason, since);
         }
         decided
     }
