@@ -5,10 +5,13 @@ A history is a list of events, one JSON object a line when it is kept in a file:
     {"event": "sent",  "key": "k1", "seq": 7, "t": 1700000000.0}
     {"event": "acked", "key": "k1", "seq": 7, "partition": 0, "offset": 41, "t": 1700000000.1}
     {"event": "fault", "kind": "kill", "partitions": [0, 2], "t": 1700000001.0}
+    {"event": "recovered", "t": 1700000002.0}
     {"event": "read",  "key": "k1", "seq": 7, "partition": 0, "offset": 41}
 
 Sequence numbers grow by the order in which the application sent the messages of a key. `t` is Unix time in seconds. An
 offset below zero in an acknowledgement says that the client was not told (a duplicate that the broker recognised).
+A fault's pause is the longest time without an acknowledgement between it and the next "recovered", or the end: the
+first acknowledgement after it may be one that was on its way already, and would tell nothing.
 Reads are in the order in which a reader met them; the final read goes from the beginning to the end of every partition.
 """
 
@@ -37,7 +40,7 @@ class Verdict:
     acked: int = 0
     read: int = 0
     problems: list = field(default_factory=list)
-    failover_gaps_s: dict = field(default_factory=dict)  # (fault's number, partition) -> seconds, None if no ack came
+    pauses_s: dict = field(default_factory=dict)  # (fault's number, partition) -> seconds, None if it took no more
 
     @property
     def kinds(self):
@@ -130,16 +133,19 @@ def _out_of_turn(reads):
                 yield Problem("gap", f"partition {partition}: {_name(message)} at {after} was read right after {before}")
 
 
-def _gaps(events):
-    """Seconds from each fault to the first acknowledgement of a message sent after it, per partition hit."""
+def _pauses(events):
+    """The pause of each fault in each partition that it hit; None where no message sent after it was acknowledged."""
     sent_at = {(e["key"], e["seq"]): e.get("t") for e in events if e["event"] == "sent"}
     acks = [(e["t"], e["partition"], sent_at.get((e["key"], e["seq"]))) for e in events if e["event"] == "acked"]
-    gaps = {}
+    last = max((t for t, _, _ in acks), default=0.0)
+    pauses = {}
     for number, fault in enumerate(e for e in events if e["event"] == "fault"):
+        ends = [e["t"] for e in events if e["event"] == "recovered" and e["t"] > fault["t"]]
+        until = min(ends, default=last)
         for partition in fault["partitions"]:
-            after = [t for t, p, sent in acks if p == partition and sent is not None and sent > fault["t"]]
-            gaps[number, partition] = min(after) - fault["t"] if after else None
-    return gaps
+            taken = any(p == partition and sent is not None and fault["t"] < sent < t <= until for t, p, sent in acks)
+            pauses[number, partition] = longest_silence_s(events, partition, fault["t"], until) if taken else None
+    return pauses
 
 
 def longest_silence_s(events, partition, since, until):
@@ -160,7 +166,7 @@ def judge(events, mode=EXACTLY_ONCE):
     verdict.problems += _reordered(reads, repeats_allowed=mode == AT_LEAST_ONCE)
     if mode == EXACTLY_ONCE:
         verdict.problems += _duplicated(reads)
-    verdict.failover_gaps_s = _gaps(events)
+    verdict.pauses_s = _pauses(events)
     return verdict
 
 
@@ -180,8 +186,8 @@ def main():
     arguments = parser.parse_args()
     verdict = judge(load(arguments.files), arguments.mode)
     print(verdict)
-    for (fault, partition), gap in verdict.failover_gaps_s.items():
-        print(f"fault {fault}, partition {partition}: " + ("no further ack" if gap is None else f"{gap * 1000:.0f} ms"))
+    for (fault, partition), pause in verdict.pauses_s.items():
+        print(f"fault {fault}, partition {partition}: " + ("no further ack" if pause is None else f"{pause * 1000:.0f} ms"))
     if verdict.acked == 0 or verdict.read == 0:
         print("nothing was acknowledged or read: no verdict")
         return 2

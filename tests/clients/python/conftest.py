@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from confluent_kafka.admin import AdminClient, NewTopic  # noqa: E402
-from harness import metadata  # noqa: E402
+from harness import metadata, targets  # noqa: E402
 
 # No single step may take longer, on a slow machine and through an election.
 BOUND_S = 90
@@ -109,13 +109,11 @@ def topic(make_topic):
 
 @pytest.fixture
 def figure():
-    """Notes a measured figure, which tests/clients/run prints at the end."""
+    """Notes measured times, which tests/clients/run judges by their target and prints at the end."""
 
-    def note(text):
-        path = os.environ.get("FIGURES")
-        if path:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(text + "\n")
+    def note(client, fault, times_ms):
+        if path := os.environ.get("FIGURES"):
+            targets.note(path, client, fault, times_ms)
 
     return note
 

@@ -14,6 +14,8 @@ PARTITIONS = 3
 KEYS = 6
 # Acknowledgements that each partition needs before the fault, after it, and after all is well again.
 STEADY = 200
+# How often each fault is repeated for its figure (see harness/targets.py).
+ROUNDS = 3
 PACE_S = 0.001  # the rate of the load, not a synchronisation
 IN_FLIGHT_MAX = 2000
 
@@ -25,7 +27,7 @@ class Story:
         self.lock = threading.Lock()
         self.events = []
         self.acked = Counter()
-        self.fresh = Counter()  # acknowledged, of those sent after the fault
+        self.fresh = Counter()  # acknowledged, of those sent after the last fault
         self.failed = []
         self.settled = 0
         self.fault_at = None
@@ -54,7 +56,12 @@ class Story:
     def fault(self, kind, at, partitions):
         with self.lock:
             self.fault_at = at
+            self.fresh.clear()
             self.events.append({"event": "fault", "kind": kind, "partitions": partitions, "t": at})
+
+    def recovered(self):
+        with self.lock:
+            self.events.append({"event": "recovered", "t": time.time()})
 
     def in_flight(self):
         with self.lock:
@@ -121,6 +128,7 @@ def strike(cluster, load, topic, verb):
     hit = cluster.led_by(topic, victim)
     load.story.fault(verb, float(cluster.verb(verb, victim)), hit)
     load.reach(f"partitions {hit} take messages again", load.story.fresh, {p: STEADY for p in hit})
+    load.story.recovered()
     return victim
 
 
@@ -133,10 +141,14 @@ def judged(story, reads, mode=history.EXACTLY_ONCE):
     return verdict
 
 
-def worst_gap_ms(verdict):
-    gaps = verdict.failover_gaps_s.values()
-    assert gaps and None not in gaps, f"no acknowledgement after the fault: {verdict.failover_gaps_s}"
-    return max(gaps) * 1000
+def pauses_ms(verdict):
+    """The pause of each fault: that of the partition that waited longest."""
+    worst = {}
+    for (fault, partition), pause in verdict.pauses_s.items():
+        assert pause is not None, f"partition {partition} took no more messages after fault {fault}"
+        worst[fault] = max(worst.get(fault, 0.0), pause * 1000)
+    assert worst, "there was no fault"
+    return list(worst.values())
 
 
 def read_event(key, value, partition, offset):

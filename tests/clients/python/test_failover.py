@@ -9,7 +9,7 @@ import faults
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from conftest import BOUND_S, unique, wait_until
-from harness import history
+from harness import history, targets
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as KafkaPythonPartition
 
@@ -26,7 +26,12 @@ class ConfluentWriter:
     def __init__(self, bootstrap, topic, story, **config):
         self.topic, self.story = topic, story
         own = {key.replace("_", "."): value for key, value in config.items()}
-        self.producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0, **own})
+        self.errors = []  # (Unix time, what the client told its application beside the fate of messages)
+        settings = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0, "error_cb": self._noted}
+        self.producer = Producer({**settings, **own})
+
+    def _noted(self, error):
+        self.errors.append((time.time(), str(error)))
 
     def send(self, partition, key, seq):
         def report(error, message):
@@ -149,15 +154,16 @@ def test_kill_of_the_leader(cluster, bootstrap, make_topic, figure, client):
     topic, story = make_topic(partitions=faults.PARTITIONS), faults.Story()
     with faults.Load(writer(bootstrap, topic, story), story) as load:
         follower = Follower(reader(bootstrap, topic))
-        load.go_on("the load runs")
-        victim = faults.strike(cluster, load, topic, "kill")
-        cluster.verb("restart", victim)
-        cluster.verb("wait-healthy")
+        for _ in range(faults.ROUNDS):
+            load.go_on("the load runs")
+            victim = faults.strike(cluster, load, topic, "kill")
+            cluster.verb("restart", victim)
+            cluster.verb("wait-healthy")
         load.go_on("all partitions take messages after the restart")
         load.stop()
     verdict = faults.judged(story, follower.until(story.settled))
     faults.judged(story, read_all(reader(bootstrap, topic), story.settled))
-    figure(f"{client}, kill -9 of the leader: {faults.worst_gap_ms(verdict):.0f} ms to the next acknowledgement")
+    figure(client, targets.KILLED, faults.pauses_ms(verdict))
 
 
 def test_a_frozen_leader_and_its_return(cluster, bootstrap, make_topic, figure):
@@ -169,38 +175,43 @@ def test_a_frozen_leader_and_its_return(cluster, bootstrap, make_topic, figure):
     writer = ConfluentWriter(bootstrap, topic, story, socket_timeout_ms=1000)
     with faults.Load(writer, story) as load:
         follower = Follower(ConfluentReader(bootstrap, topic))
-        load.go_on("the load runs")
-        frozen = cluster.leader(topic, 0)
-        try:
-            faults.strike(cluster, load, topic, "freeze")
-        finally:
-            cluster.verb("thaw", frozen)
-        cluster.verb("wait-healthy")
+        for _ in range(faults.ROUNDS):
+            load.go_on("the load runs")
+            frozen = cluster.leader(topic, 0)
+            try:
+                faults.strike(cluster, load, topic, "freeze")
+            finally:
+                cluster.verb("thaw", frozen)
+            cluster.verb("wait-healthy")
         load.go_on("all partitions take messages after the thaw")
         load.stop()
     verdict = faults.judged(story, follower.until(story.settled))
     faults.judged(story, read_all(ConfluentReader(bootstrap, topic), story.settled))
-    figure(f"confluent-kafka (socket.timeout.ms=1000), leader frozen: {faults.worst_gap_ms(verdict):.0f} ms to the next acknowledgement")
+    figure("confluent-kafka, socket timeout 1 s", targets.FROZEN, faults.pauses_ms(verdict))
 
 
 def test_leadership_moves_back_unnoticed(cluster, bootstrap, make_topic, figure):
     """After a broker returns it leads again what it led, and a producer sees no error and hardly a pause."""
     topic, story = make_topic(partitions=faults.PARTITIONS), faults.Story()
-    with faults.Load(ConfluentWriter(bootstrap, topic, story), story) as load:
-        load.go_on("the load runs")
-        before = cluster.led_by(topic, cluster.leader(topic, 0))
-        victim = faults.strike(cluster, load, topic, "kill")
-        began = time.time()
-        cluster.verb("restart", victim)
-        cluster.verb("wait-healthy")
-        cluster.verb("rebalance")
-        wait_until("it leads again what it led", lambda: cluster.led_by(topic, victim) == before)
-        load.go_on("all partitions take messages after the move")
-        ended = time.time()
+    writer, pauses_ms = ConfluentWriter(bootstrap, topic, story), []
+    with faults.Load(writer, story) as load:
+        for _ in range(faults.ROUNDS):
+            load.go_on("the load runs")
+            before = cluster.led_by(topic, cluster.leader(topic, 0))
+            victim = faults.strike(cluster, load, topic, "kill")
+            cluster.verb("restart", victim)
+            began = time.time()
+            cluster.verb("wait-healthy")
+            cluster.verb("rebalance")
+            wait_until("it leads again what it led", lambda: cluster.led_by(topic, victim) == before)
+            load.go_on("all partitions take messages after the move")
+            ended = time.time()
+            pauses_ms.append(max(history.longest_silence_s(story.events, p, began, ended) for p in before) * 1000)
+            seen = [error for at, error in writer.errors if began < at < ended]
+            assert seen == [], "the producer noticed the move"
         load.stop()
     faults.judged(story, read_all(ConfluentReader(bootstrap, topic), story.settled))
-    pause = max(history.longest_silence_s(story.events, p, began, ended) for p in before)
-    figure(f"confluent-kafka, planned move of the leader: {pause * 1000:.0f} ms longest pause")
+    figure("confluent-kafka", targets.MOVED, pauses_ms)
 
 
 def coordinator_of(admin, group):

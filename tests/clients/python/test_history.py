@@ -125,10 +125,15 @@ def test_a_reader_that_goes_back_is_caught():
     assert "gap" in history.judge(events).kinds
 
 
-def test_the_failover_gap_is_that_of_messages_sent_after_the_fault():
-    events = sound() + [{"event": "fault", "kind": "kill", "partitions": [0, 7], "t": 103.2}]
-    # The message sent at 103.0 is acknowledged at 103.5, after the fault; the first sent after it at 104.5.
-    assert history.judge(events).failover_gaps_s == {(0, 0): pytest.approx(1.3), (0, 7): None}
+def test_the_pause_of_a_fault_is_the_longest_silence_until_it_is_over():
+    fault = {"event": "fault", "kind": "kill", "partitions": [0, 7], "t": 103.2}
+    # Acknowledged at 103.5 (sent before the fault) and at 104.5 and on; the one sent at 109.0 never.
+    assert history.judge(sound() + [fault]).pauses_s == {(0, 0): pytest.approx(1.0), (0, 7): None}
+    late = [event for event in sound() if event["event"] != "acked" or not 104 < event["t"] < 107]
+    over = {"event": "recovered", "t": 108.0}
+    assert history.judge(late + [fault, over]).pauses_s == {(0, 0): pytest.approx(4.0), (0, 7): None}
+    early = {"event": "recovered", "t": 104.0}
+    assert history.judge(late + [fault, early]).pauses_s == {(0, 0): None, (0, 7): None}
 
 
 def test_the_longest_silence():

@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import faults
 import pytest
 from conftest import BOUND_S, await_leaders, hours_ago_ms, unique, wait_until
-from harness import history, kafka
+from harness import history, kafka, targets
 
 TOOLS = "org.apache.kafka.tools."
 # A tool runs for a second or two: compiling less and collecting with one thread makes it start sooner.
@@ -226,13 +227,16 @@ def test_kill_of_the_leader(cluster, verifiable, make_topic, group, figure, tmp_
     used = [p for p in range(faults.PARTITIONS) if wait_until("the load runs", lambda: len(
         producer.named("producer_send_success")) > 1000) and acked(p, 0)]  # fmt: skip
     wait_until("the consumer reads", lambda: len(records(consumer)) > 300)
-    victim = cluster.leader(topic, used[0])
-    hit = [p for p in cluster.led_by(topic, victim) if p in used]
-    struck = float(cluster.verb("kill", victim))
-    # More than could have been on their way when the broker was killed.
-    wait_until("messages are acknowledged again", lambda: all(acked(p, struck + 0.1) >= 1500 for p in hit))
-    cluster.verb("restart", victim)
-    cluster.verb("wait-healthy")
+    strikes = []
+    for _ in range(faults.ROUNDS):
+        victim = cluster.leader(topic, used[0])
+        hit = [p for p in cluster.led_by(topic, victim) if p in used]
+        struck = float(cluster.verb("kill", victim))
+        # More than could have been on their way when the broker was killed.
+        wait_until("messages are acknowledged again", lambda: all(acked(p, struck + 0.1) >= 1500 for p in hit))
+        strikes.append((struck, time.time(), hit))
+        cluster.verb("restart", victim)
+        cluster.verb("wait-healthy")
     before = len(producer.named("producer_send_success"))
     wait_until("the load goes on", lambda: len(producer.named("producer_send_success")) > before + 500)
     events = sent_and_acked(producer.end())
@@ -252,6 +256,7 @@ def test_kill_of_the_leader(cluster, verifiable, make_topic, group, figure, tmp_
     ]
     verdict = history.judge(events + found)
     assert verdict.problems == [], str(verdict)
-    last = max(event["t"] for event in events if event["event"] == "acked")
-    gap = max(history.longest_silence_s(events, p, struck, last) for p in hit)
-    figure(f"java, kill -9 of the leader: {gap * 1000:.0f} ms longest pause up to the return of the broker")
+    pauses = [
+        max(history.longest_silence_s(events, p, struck, until) for p in hit) for struck, until, hit in strikes
+    ]  # fmt: skip
+    figure("java", targets.KILLED, [pause * 1000 for pause in pauses])
