@@ -83,9 +83,13 @@ pub struct TopicSpec {
     #[serde(default)]
     pub retention: Retention,
 
-    /// How old messages go. Delete: when they are past the retention. Compact: when a newer
-    /// message has the same key.
+    /// How old messages go. Delete: when they are past the retention. Compact, when a newer
+    /// message has the same key, is refused for now, because compaction is not built yet.
     #[serde(default)]
+    #[x_kube(validation = (
+        "self != 'Compact'",
+        "spec.cleanup must not be Compact, because compaction is not built yet: use Delete"
+    ))]
     pub cleanup: Cleanup,
 
     /// Largest message, or compressed batch of messages, that a client may send, bytes, 1024 to
