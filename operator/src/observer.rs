@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_operator_core::{BrokerState, Status};
-use holdfast_protocol::control::{DescribeAnswer, DescribeRequest};
+use holdfast_protocol::control::{DescribeAnswer, DescribeRequest, GroupLag};
 use holdfast_protocol::placement::shard_of_stream;
 use holdfast_protocol::topic::Topic;
 use holdfast_protocol::{BrokerId, StreamId};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::catalog;
 use crate::client::{Client, dial};
 use crate::settings::Settings;
 use crate::snapshot::{Declared, PartitionView, Snapshot, TopicView};
-use crate::topics::catalog_leader;
 
 /// Time between two questions to a broker.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +26,17 @@ const ASK_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     topics: Vec<Topic>,
-    spans: BTreeMap<(BrokerId, StreamId), (u64, u64)>,
+    spans: BTreeMap<(BrokerId, StreamId), Span>,
+    /// By broker: what the groups that it coordinates have read.
+    groups: BTreeMap<BrokerId, Vec<GroupLag>>,
+}
+
+/// What a leader holds of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Span {
+    start: u64,
+    end: u64,
+    bytes: u64,
 }
 
 /// Asks brokers what they hold.
@@ -56,12 +66,20 @@ impl Observer {
                 let status = self.status.borrow();
                 let live = status.brokers.iter().filter(|b| b.state == BrokerState::Live);
                 let live: Vec<BrokerId> = live.map(|broker| broker.id).collect();
-                (live, catalog_leader(&status))
+                (live, catalog::leader(&status))
             };
+            // Another broker coordinates the groups of one that is gone.
+            self.told.send_if_modified(|told| {
+                let before = told.groups.len();
+                told.groups.retain(|broker, _| live.contains(broker));
+                told.groups.len() != before
+            });
             for broker in live {
                 match self.ask(broker).await {
                     Some(answer) => self.note(broker, answer, catalog == Some(broker)),
-                    None => drop(self.clients.remove(&broker)),
+                    None => {
+                        self.clients.remove(&broker);
+                    }
                 }
             }
         }
@@ -87,8 +105,10 @@ impl Observer {
                     continue;
                 };
                 let id = StreamId { topic, partition: stream.partition };
-                told.spans.insert((broker, id), (stream.start, stream.end));
+                let span = Span { start: stream.start, end: stream.end, bytes: stream.bytes };
+                told.spans.insert((broker, id), span);
             }
+            told.groups.insert(broker, answer.groups);
             if catalog {
                 let topics = answer.topics.into_iter();
                 told.topics = topics.filter_map(|topic| topic.try_into().ok()).collect();
@@ -121,6 +141,7 @@ pub(crate) fn compose(status: &Status, declared: &[Declared], told: &Told) -> Sn
 
 fn view(topic: &Topic, status: &Status, told: &Told) -> TopicView {
     let shards = u32::try_from(status.shards.len()).unwrap_or(u32::MAX);
+    let mut bytes = 0;
     let streams = (0..topic.partitions).filter_map(|partition| topic.stream(partition));
     let partitions = streams.map(|stream| {
         let shard = shard_of_stream(stream, shards);
@@ -128,23 +149,38 @@ fn view(topic: &Topic, status: &Status, told: &Told) -> TopicView {
         let record = known.and_then(|known| known.record.as_ref());
         let leader = record.and_then(|record| record.leader).map(|l| l.broker);
         let span = leader.and_then(|leader| told.spans.get(&(leader, stream)));
-        let (start, end) = span.copied().unwrap_or_default();
+        let span = span.copied().unwrap_or_default();
+        bytes += span.bytes;
         PartitionView {
             partition: stream.partition,
             shard,
             leader,
             epoch: record.map(|record| record.epoch).unwrap_or_default(),
             isr: record.map_or_else(Vec::new, |r| r.isr.iter().map(|m| m.broker).collect()),
-            start,
-            end,
+            start: span.start,
+            end: span.end,
         }
     });
+    let partitions: Vec<PartitionView> = partitions.collect();
     TopicView {
         id: topic.id,
         name: topic.name.clone(),
         wanted: false,
         declared: true,
         problem: None,
-        partitions: partitions.collect(),
+        lag: lag(topic, &partitions, told),
+        partitions,
+        bytes,
     }
+}
+
+/// By group, how far it is behind the end of the partitions that it reads.
+fn lag(topic: &Topic, partitions: &[PartitionView], told: &Told) -> BTreeMap<String, u64> {
+    let mut lag: BTreeMap<String, u64> = BTreeMap::new();
+    for group in told.groups.values().flatten().filter(|group| group.topic[..] == topic.id.0) {
+        let partition = partitions.iter().find(|p| p.partition == group.partition);
+        let behind = partition.map_or(0, |p| p.end.saturating_sub(group.offset.max(p.start)));
+        *lag.entry(group.group.clone()).or_default() += behind;
+    }
+    lag
 }

@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
+use crate::catalog::{Attempt, Catalog};
 use crate::convert::message;
 use crate::observer::{Observer, Told, compose};
 use crate::session::{self, Session};
@@ -36,6 +37,9 @@ pub struct Operator {
     commands: mpsc::Sender<Command>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     events: broadcast::Sender<Event>,
+    settings: Arc<Settings>,
+    status: watch::Receiver<Status>,
+    topics: watch::Sender<Vec<command::Topic>>,
     executor: JoinHandle<()>,
     /// Everything but the planning task; ends when this is dropped.
     tasks: JoinSet<()>,
@@ -44,12 +48,24 @@ pub struct Operator {
 /// What the operator's owner asks for.
 enum Command {
     PrepareStop { broker: BrokerId, done: oneshot::Sender<()> },
+    Gone { broker: BrokerId },
 }
 
 /// The operator was stopped before it was done.
 #[derive(Debug, thiserror::Error)]
 #[error("the operator has stopped")]
 pub struct StopBroker;
+
+/// Why a topic was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteTopic {
+    /// The brokers refuse it.
+    #[error("the brokers refuse to delete it: {0}")]
+    Refused(String),
+    /// It may or may not be deleted; asking again settles it.
+    #[error("not deleted yet: {0}")]
+    Again(String),
+}
 
 impl Operator {
     /// Reads the store, and begins: sessions with all brokers, elections, and the declaration
@@ -71,8 +87,9 @@ impl Operator {
         let (status, _) = watch::channel(planner.status());
         let (events, _) = broadcast::channel(TOLD_MAX);
         let (calls, results, store_task) = keep_store(store, settings.policy.shards);
-        let pending = |topic| Declared { topic, done: false, problem: None };
-        let (declared, _) = watch::channel(topics.into_iter().map(pending).collect::<Vec<_>>());
+        let pending = topics.iter().cloned().map(Declared::new).collect::<Vec<_>>();
+        let (declared, _) = watch::channel(pending);
+        let (topics, wanted) = watch::channel(topics);
         let (told, _) = watch::channel(Told::default());
         let (composer, snapshots) = Composer::new(&status, &declared, &told);
 
@@ -82,11 +99,12 @@ impl Operator {
             let session = Session::new(Arc::clone(&settings), address, session_events.clone());
             tasks.spawn(session.run());
         }
-        let declarer = Declarer::new(Arc::clone(&settings), status.subscribe(), declared);
+        let declarer = Declarer::new(Arc::clone(&settings), status.subscribe(), wanted, declared);
         tasks.spawn(declarer.run());
         let observer = Observer::new(Arc::clone(&settings), status.subscribe(), told);
         tasks.spawn(observer.run());
         tasks.spawn(composer.run());
+        let told_status = status.subscribe();
         let executor = Executor {
             planner,
             started: Instant::now(),
@@ -98,7 +116,8 @@ impl Operator {
         };
         let tick = (settings.detection_timeout() / 20).clamp(TICK_MIN, TICK_MAX);
         let executor = tokio::spawn(executor.run(heard, results, commanded, tick));
-        Ok(Self { executor, commands, snapshots, events, tasks })
+        let status = told_status;
+        Ok(Self { commands, snapshots, events, settings, status, topics, executor, tasks })
     }
 
     /// The state of the whole, whenever it changes.
@@ -111,6 +130,35 @@ impl Operator {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Wants `topics` from now on, and no others. Those that are no longer wanted stay as they are.
+    pub fn set_topics(&self, topics: Vec<command::Topic>) {
+        self.topics.send_if_modified(|wanted| {
+            let changed = *wanted != topics;
+            *wanted = topics;
+            changed
+        });
+    }
+
+    /// Deletes the topic with this name, with all its messages. It must not be wanted any more.
+    ///
+    /// # Errors
+    /// Where it is not known to be deleted.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), DeleteTopic> {
+        let mut catalog = Catalog::new(Arc::clone(&self.settings), self.status.clone());
+        match catalog.delete(name).await {
+            Attempt::Done => Ok(()),
+            Attempt::Refused(reason) => Err(DeleteTopic::Refused(reason)),
+            Attempt::Again(reason) => Err(DeleteTopic::Again(reason)),
+        }
+    }
+
+    /// Takes `broker` for dead: whoever runs its process knows that it has ended. If it is
+    /// there after all, the next dial finds it.
+    pub async fn broker_gone(&self, broker: BrokerId) {
+        // An operator that has stopped decides nothing.
+        let _: Result<(), _> = self.commands.send(Command::Gone { broker }).await;
     }
 
     /// Moves leaderships off `broker` and returns when it leads nothing that another could lead.
@@ -142,8 +190,11 @@ enum Call {
     Read(ShardId),
 }
 
-/// Runs calls of the store one after the other. A shard has one call under way at a time, so
-/// neither queue can fill.
+/// Calls of the store that are under way at a time.
+const CALLS_AT_ONCE: usize = 16;
+
+/// Runs calls of the store side by side. A shard has one call under way at a time, so neither
+/// queue can fill, and calls of different shards may overtake each other.
 fn keep_store<S: RecordStore>(
     store: S,
     shards: u32,
@@ -152,17 +203,28 @@ fn keep_store<S: RecordStore>(
     let (calls, mut called) = mpsc::channel(bound);
     let (results, inputs) = mpsc::channel(bound);
     let task = async move {
-        while let Some(call) = called.recv().await {
-            let input = match call {
-                Call::Swap(expected, record) => swap(&store, expected, record).await,
-                Call::Read(shard) => read(&store, shard).await,
-            };
-            if results.send(input).await.is_err() {
-                return;
+        let store = Arc::new(store);
+        let mut running = JoinSet::new();
+        loop {
+            tokio::select! {
+                call = called.recv(), if running.len() < CALLS_AT_ONCE => {
+                    let Some(call) = call else { return };
+                    running.spawn(run_call(Arc::clone(&store), call, results.clone()));
+                }
+                Some(_) = running.join_next() => {}
             }
         }
     };
     (calls, inputs, task)
+}
+
+async fn run_call<S: RecordStore>(store: Arc<S>, call: Call, results: mpsc::Sender<Input>) {
+    let input = match call {
+        Call::Swap(expected, record) => swap(&*store, expected, record).await,
+        Call::Read(shard) => read(&*store, shard).await,
+    };
+    // Nobody waits for it once the operator has stopped.
+    let _ = results.send(input).await;
 }
 
 async fn swap<S: RecordStore>(store: &S, expected: Option<Version>, record: ShardRecord) -> Input {
@@ -228,6 +290,7 @@ impl Executor {
                         self.stops.push((broker, done));
                         self.handle(Input::PrepareStop { broker }).await;
                     }
+                    Some(Command::Gone { broker }) => self.handle(Input::Gone { broker }).await,
                     None => return,
                 },
                 _ = ticks.tick() => self.handle(Input::Tick).await,
@@ -353,15 +416,10 @@ impl Composer {
     }
 
     async fn run(mut self) {
-        let mut declaring = true;
         loop {
             let changed = tokio::select! {
                 changed = self.status.changed() => changed,
-                changed = self.declared.changed(), if declaring => {
-                    // The declarer ends when all is declared; that is no end of the rest.
-                    declaring = changed.is_ok();
-                    Ok(())
-                }
+                changed = self.declared.changed() => changed,
                 changed = self.told.changed() => changed,
             };
             if changed.is_err() {

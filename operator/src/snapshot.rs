@@ -1,5 +1,7 @@
 //! The state of the whole, for tables, status files and conditions.
 
+use std::collections::BTreeMap;
+
 use holdfast_operator_core::{ShardCondition, Status};
 use holdfast_protocol::{BrokerId, Epoch, ShardId, TopicId, command};
 
@@ -27,6 +29,10 @@ pub struct TopicView {
     pub problem: Option<String>,
     /// By number.
     pub partitions: Vec<PartitionView>,
+    /// Bytes of one replica of all partitions, as their leaders told last.
+    pub bytes: u64,
+    /// By consumer group, how many messages it has still to read, as told last.
+    pub lag: BTreeMap<String, u64>,
 }
 
 /// One partition.
@@ -63,7 +69,16 @@ impl Snapshot {
 /// What the declarer knows of a wanted topic.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Declared {
+    /// As it was asked for.
+    pub(crate) wanted: command::Topic,
+    /// As it is declared: under the id that it turned out to have.
     pub(crate) topic: command::Topic,
     pub(crate) done: bool,
     pub(crate) problem: Option<String>,
+}
+
+impl Declared {
+    pub(crate) fn new(wanted: command::Topic) -> Self {
+        Self { topic: wanted.clone(), wanted, done: false, problem: None }
+    }
 }

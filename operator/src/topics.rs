@@ -1,16 +1,16 @@
-//! Declares topics on the leader of shard 0, again and again until each is committed.
+//! Declares topics on the leader of shard 0, again and again until each is committed, and anew
+//! whenever another topic, or a topic of another shape, is wanted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_operator_core::{ShardCondition, Status};
-use holdfast_protocol::control::{DeclareTopicRequest, DescribeRequest, Outcome};
-use holdfast_protocol::{BrokerId, ShardId, command};
+use holdfast_operator_core::Status;
+use holdfast_protocol::command;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::client::{Client, chain, dial};
+use crate::catalog::{Attempt, Catalog};
 use crate::settings::Settings;
 use crate::snapshot::Declared;
 
@@ -18,65 +18,81 @@ use crate::snapshot::Declared;
 const RETRY: Duration = Duration::from_millis(100);
 /// Time between two rounds while all that is left was refused.
 const RETRY_REFUSED: Duration = Duration::from_secs(5);
-/// The longest that one declaration may take to be committed.
-const DECLARE_MAX: Duration = Duration::from_secs(10);
-/// The longest that a dial may take.
-const DIAL_MAX: Duration = Duration::from_secs(1);
 
 /// Declares what is wanted, and says how far it got.
 pub(crate) struct Declarer {
-    settings: Arc<Settings>,
-    status: watch::Receiver<Status>,
+    catalog: Catalog,
+    wanted: watch::Receiver<Vec<command::Topic>>,
     declared: watch::Sender<Vec<Declared>>,
-    client: Option<(BrokerId, Client)>,
-}
-
-/// What became of one declaration.
-enum Attempt {
-    Done,
-    Refused(String),
-    Again(String),
 }
 
 impl Declarer {
     pub(crate) fn new(
         settings: Arc<Settings>,
         status: watch::Receiver<Status>,
+        wanted: watch::Receiver<Vec<command::Topic>>,
         declared: watch::Sender<Vec<Declared>>,
     ) -> Self {
-        Self { settings, status, declared, client: None }
+        Self { catalog: Catalog::new(settings, status), wanted, declared }
     }
 
-    /// Runs until all is declared.
+    /// Runs until nobody can want anything any more.
     pub(crate) async fn run(mut self) {
         let mut told = String::new();
         loop {
-            let topics = self.declared.borrow().clone();
-            let left: Vec<usize> = (0..topics.len()).filter(|i| !topics[*i].done).collect();
-            if left.is_empty() {
+            self.take_wanted();
+            let pause = self.round(&mut told).await;
+            let changed = tokio::select! {
+                changed = self.wanted.changed() => changed,
+                () = pause_for(pause) => Ok(()),
+            };
+            if changed.is_err() {
                 return;
             }
-            let mut refused = 0;
-            for index in left.iter().copied() {
-                match self.declare(&topics[index].topic).await {
-                    Attempt::Done => self.note(index, None),
-                    Attempt::Refused(reason) => {
-                        refused += 1;
-                        self.take_over(index, reason).await;
+        }
+    }
+
+    /// Declares what is not declared yet; returns when to look again, if ever.
+    async fn round(&mut self, told: &mut String) -> Option<Duration> {
+        let topics = self.declared.borrow().clone();
+        let left: Vec<usize> = (0..topics.len()).filter(|i| !topics[*i].done).collect();
+        let mut refused = 0;
+        for index in left.iter().copied() {
+            let topic = &topics[index].topic;
+            match self.catalog.declare(topic).await {
+                Attempt::Done => self.note(index, None),
+                Attempt::Refused(reason) => {
+                    refused += 1;
+                    self.take_over(index, topic, reason).await;
+                }
+                Attempt::Again(reason) => {
+                    if reason != *told {
+                        info!(topic = topic.name, "not declared yet: {reason}");
+                        *told = reason;
                     }
-                    Attempt::Again(reason) => {
-                        if reason != told {
-                            info!(topic = topics[index].topic.name, "not declared yet: {reason}");
-                            told = reason;
-                        }
-                        self.client = None;
-                        break;
-                    }
+                    return Some(RETRY);
                 }
             }
-            let pause = if refused == left.len() { RETRY_REFUSED } else { RETRY };
-            sleep(pause).await;
+            if self.wanted.has_changed().unwrap_or(false) {
+                break;
+            }
         }
+        match left.len() {
+            0 => None,
+            left if left == refused => Some(RETRY_REFUSED),
+            _ => Some(RETRY),
+        }
+    }
+
+    /// Takes what is wanted now, and keeps what is known of what was wanted before.
+    fn take_wanted(&mut self) {
+        let wanted = self.wanted.borrow_and_update().clone();
+        self.declared.send_if_modified(|known| {
+            let next = merge(known, &wanted);
+            let changed = next != *known;
+            *known = next;
+            changed
+        });
     }
 
     fn note(&self, index: usize, problem: Option<String>) {
@@ -95,73 +111,69 @@ impl Declarer {
         });
     }
 
-    async fn declare(&mut self, topic: &command::Topic) -> Attempt {
-        let mut client = match self.leader().await {
-            Ok(client) => client,
-            Err(reason) => return Attempt::Again(reason),
-        };
-        let request = DeclareTopicRequest { topic: Some(topic.clone()) };
-        let answer = match timeout(DECLARE_MAX, client.declare_topic(request)).await {
-            Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) => return Attempt::Again(chain(&status)),
-            Err(_) => return Attempt::Again("no answer in time".to_owned()),
-        };
-        match answer.outcome() {
-            Outcome::Done => Attempt::Done,
-            Outcome::Conflict => Attempt::Refused(answer.message),
-            Outcome::NotLeader => Attempt::Again("the leader of shard 0 moved".to_owned()),
-            Outcome::Unknown => Attempt::Again(answer.message),
-        }
-    }
-
-    /// A topic of that name is there under another id, made by a client or declared before the
-    /// record of its id was lost: the next declaration is of that one.
-    async fn take_over(&mut self, index: usize, reason: String) {
-        let wanted = self.declared.borrow().get(index).map(|d| d.topic.clone());
-        let found = match (self.leader().await, wanted) {
-            (Ok(mut client), Some(wanted)) => {
-                let answer = timeout(DECLARE_MAX, client.describe(DescribeRequest {})).await;
-                let topics = answer.map(|answer| answer.map(|a| a.into_inner().topics));
-                let topics = topics.ok().and_then(Result::ok).unwrap_or_default();
-                let same = |t: &command::Topic| t.name == wanted.name && t.id != wanted.id;
-                topics.into_iter().find(same)
-            }
-            _ => None,
-        };
-        match found {
+    /// A topic of that name may be there under another id, made by a client, or declared before
+    /// the id was lost: the next declaration is of that one.
+    async fn take_over(&mut self, index: usize, topic: &command::Topic, reason: String) {
+        let found = self.catalog.find(&topic.name).await;
+        match found.filter(|id| id.0[..] != topic.id[..]) {
             Some(found) => self.declared.send_modify(|all| {
                 if let Some(declared) = all.get_mut(index) {
-                    info!(topic = found.name, "is there already: taken over");
-                    declared.topic.id = found.id;
+                    info!(topic = topic.name, "is there already: taken over");
+                    declared.topic.id = found.0.to_vec().into();
                 }
             }),
             None => self.note(index, Some(reason)),
         }
     }
+}
 
-    /// A client of the broker that leads shard 0.
-    async fn leader(&mut self) -> Result<Client, String> {
-        let leader = catalog_leader(&self.status.borrow());
-        let leader = leader.ok_or_else(|| "shard 0 has no leader".to_owned())?;
-        if let Some((broker, client)) = &self.client
-            && *broker == leader
-        {
-            return Ok(client.clone());
-        }
-        let mut addresses = self.settings.brokers.iter();
-        let address = addresses
-            .find(|address| address.id == leader)
-            .ok_or_else(|| format!("broker {leader} has no address"))?;
-        let client = dial(&address.peer, DIAL_MAX).await.map_err(|error| error.to_string())?;
-        self.client = Some((leader, client.clone()));
-        Ok(client)
+/// Waits; for ever without a time.
+async fn pause_for(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => sleep(pause).await,
+        None => std::future::pending().await,
     }
 }
 
-/// Who serves shard 0, where the catalog is.
-pub(crate) fn catalog_leader(status: &Status) -> Option<BrokerId> {
-    let shard = status.shards.iter().find(|shard| shard.id == ShardId(0))?;
-    let serves = shard.condition == ShardCondition::Serving;
-    let leader = shard.record.as_ref()?.leader?;
-    serves.then_some(leader.broker)
+/// What is wanted, joined with what is known.
+pub(crate) fn merge(known: &[Declared], wanted: &[command::Topic]) -> Vec<Declared> {
+    let merged = wanted.iter().map(|wanted| {
+        let before = known.iter().find(|known| known.wanted.id == wanted.id);
+        match before {
+            Some(before) if before.wanted == *wanted => before.clone(),
+            // Another shape of the same topic, under the id that it turned out to have.
+            Some(before) if before.wanted.name == wanted.name => {
+                let topic = command::Topic { id: before.topic.id.clone(), ..wanted.clone() };
+                Declared { wanted: wanted.clone(), topic, done: false, problem: None }
+            }
+            _ => Declared::new(wanted.clone()),
+        }
+    });
+    merged.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(id: u8, name: &str, partitions: u32) -> command::Topic {
+        let id = vec![id; 16].into();
+        command::Topic { id, name: name.to_owned(), partitions, ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_known_of_a_topic_outlives_other_wishes() {
+        let mut orders = Declared::new(topic(1, "orders", 3));
+        orders.done = true;
+        orders.topic.id = vec![9; 16].into();
+        let known = [orders.clone(), Declared::new(topic(2, "gone", 1))];
+        let merged = merge(&known, &[topic(3, "new", 1), topic(1, "orders", 3)]);
+        assert_eq!(merged, [Declared::new(topic(3, "new", 1)), orders]);
+
+        let grown = merge(&known, &[topic(1, "orders", 6)]);
+        assert!(!grown[0].done);
+        assert_eq!(grown[0].topic, topic(9, "orders", 6));
+        // A resource that was made again is another one.
+        assert_eq!(merge(&known, &[topic(4, "orders", 3)])[0].topic.id[0], 4);
+    }
 }

@@ -16,6 +16,8 @@ const RESIGNED_MS: u64 = 30_000;
 pub enum Loss {
     /// A second dial confirmed that nobody listens.
     Refused,
+    /// Whoever runs its process knows that it has ended.
+    Gone,
     /// Nothing was heard for the detection timeout.
     Silent,
     /// It is there, but as another process than the one that was elected.
@@ -26,6 +28,7 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "connection refused",
+            Self::Gone => "process gone",
             Self::Silent => "silent",
             Self::Restarted => "restarted",
         })

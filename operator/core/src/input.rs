@@ -29,6 +29,11 @@ pub enum Input {
         /// Which.
         broker: BrokerId,
     },
+    /// Whoever runs its process knows that it has ended.
+    Gone {
+        /// Which.
+        broker: BrokerId,
+    },
     /// What a broker holds.
     Reports {
         /// Which.

@@ -88,7 +88,15 @@ impl Planner {
             Input::Connected { broker, boot } => self.handle_connected(broker, boot, now),
             Input::Heard { broker } => self.with_broker(broker, |broker| broker.hear(now)),
             Input::Broken { broker } => self.with_broker(broker, Broker::disconnect),
-            Input::Refused { broker } => self.bury(broker, Loss::Refused),
+            Input::Refused { broker } => {
+                self.bury(broker, Loss::Refused);
+            }
+            Input::Gone { broker } => {
+                // What its connection still says comes from nobody.
+                if self.bury(broker, Loss::Gone) {
+                    self.act(Action::Redial { broker });
+                }
+            }
             Input::Reports { broker, reports, complete } => {
                 self.handle_reports(broker, reports, complete, now)
             }
@@ -232,11 +240,13 @@ impl Planner {
         }
     }
 
-    fn bury(&mut self, id: BrokerId, loss: Loss) {
+    /// Takes a broker for dead; returns whether that is news.
+    fn bury(&mut self, id: BrokerId, loss: Loss) -> bool {
         let news = self.brokers.get_mut(&id).is_some_and(|b| b.bury(loss, self.now));
         if news {
             self.tell(Event::BrokerLost { broker: id, loss });
         }
+        news
     }
 
     fn bury_silent(&mut self, now: Time) {
