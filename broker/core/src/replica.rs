@@ -43,6 +43,10 @@ pub struct Settings {
     pub isr_retry_ms: u64,
     /// A refused fetch is repeated after this, ms.
     pub refetch_ms: u64,
+    /// Whether waiting followers are told of a commit at once, rather than with the next tick or
+    /// the next entries. Costs an answer and a fetch more for each, so it is for a shard that
+    /// others follow to know its state, not for one whose clients only ask the leader.
+    pub tells_commits: bool,
     /// All of them, but in tests.
     pub rules: Rules,
 }
@@ -54,6 +58,7 @@ impl Default for Settings {
             idle_ms: 500,
             isr_retry_ms: 1_000,
             refetch_ms: 100,
+            tells_commits: false,
             rules: Rules::default(),
         }
     }
@@ -280,6 +285,7 @@ impl Replica {
             Role::Leader(_) if !newer_epoch && record.leader == Some(self.me) => {
                 self.forget_proposal(now_ms);
                 self.advance(now_ms);
+                self.tell_commit(now_ms);
             }
             Role::Idle | Role::Leader(_) | Role::Follower(_) | Role::Halted => {
                 if newer_epoch && record.leader == Some(self.me) && !self.is_bootstrapping() {
@@ -310,7 +316,10 @@ impl Replica {
     pub fn handle_durable(&mut self, position: Position, now_ms: u64) {
         self.durable = self.durable.max(position.min(self.end));
         match &self.role {
-            Role::Leader(_) => self.advance(now_ms),
+            Role::Leader(_) => {
+                self.advance(now_ms);
+                self.tell_commit(now_ms);
+            }
             Role::Follower(follower) if self.held() > follower.reported => self.fetch(),
             Role::Follower(_) | Role::Idle | Role::Halted => {}
         }

@@ -130,7 +130,7 @@ pub(super) fn recover(
         record: record_of(shard, log.meta())?,
         gaps_until: log.clean_point(),
     };
-    let replica = Replica::new(node.broker(), shard, replica_settings(node), recovered);
+    let replica = Replica::new(node.broker(), shard, replica_settings(node, shard), recovered);
     let mut core = Shard::new(replica, state);
     for entry in log.reader().entries(from, log.end()) {
         let entry = entry?;
@@ -155,8 +155,10 @@ fn joined(below: &History, from: Position, above: &[(Epoch, Position)]) -> Histo
     History::new(epochs)
 }
 
-fn replica_settings(node: &Node) -> Settings {
+fn replica_settings(node: &Node, shard: ShardId) -> Settings {
     let told = node.told().replica_lag_ms_max;
     let lag_ms_max = if told == 0 { Settings::default().lag_ms_max } else { told };
-    Settings { lag_ms_max, ..Settings::default() }
+    // Every broker follows the catalog, and clients may ask any for what another has just made.
+    let tells_commits = shard == ShardId(0);
+    Settings { lag_ms_max, tells_commits, ..Settings::default() }
 }

@@ -31,6 +31,7 @@ impl Replica {
         self.outputs.push_back(Output::Append { bytes: entries, headers: Vec::new() });
         self.serve_waiting();
         self.advance(now_ms);
+        self.tell_commit(now_ms);
     }
 
     /// A follower fetches.
@@ -50,6 +51,7 @@ impl Replica {
         self.note_progress(from, &fetch, now_ms);
         self.advance(now_ms);
         self.serve(from);
+        self.tell_commit(now_ms);
         self.review_isr(now_ms);
     }
 
@@ -131,6 +133,14 @@ impl Replica {
         let followers: Vec<BrokerId> = leader.followers.keys().copied().collect();
         for follower in followers {
             self.serve(follower);
+        }
+    }
+
+    /// Tells of a newer commit position at once, where that is wanted. Only after fetches that
+    /// have entries to get were served.
+    pub(super) fn tell_commit(&mut self, now_ms: u64) {
+        if self.settings.tells_commits {
+            self.tell_waiting(now_ms);
         }
     }
 

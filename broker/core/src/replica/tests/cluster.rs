@@ -42,6 +42,8 @@ pub(super) struct Setup {
     pub(super) flush: FlushMode,
     /// Whether the operator elects somebody where no member of the ISR can lead.
     pub(super) unclean: bool,
+    /// Whether leaders tell of commits at once.
+    pub(super) tells_commits: bool,
     /// A rule that is taken away.
     pub(super) broken: Option<Rule>,
 }
@@ -205,6 +207,7 @@ fn settings(setup: Setup) -> Settings {
         idle_ms: 50,
         isr_retry_ms: 100,
         refetch_ms: 20,
+        tells_commits: setup.tells_commits,
         rules: setup.broken.map_or(Rules::default(), Rules::without),
     }
 }

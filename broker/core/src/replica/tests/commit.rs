@@ -22,6 +22,25 @@ fn every_member_in_sync_counts_and_nobody_else() {
 }
 
 #[test]
+fn waiting_followers_are_told_of_a_commit_at_once_where_that_is_wanted() {
+    let script = |told: &str| {
+        format!(
+            "record v1 e1 leader 0/1 isr 0/1 1/1 2/1 min 2
+             append 5
+             durable 5
+             fetch 1/1 e1 at 5 after e1 =>
+             fetch 2/1 e1 at 5 after e1 => {told}
+             fetch 1/1 e1 at 5 after e1 committed 5 =>
+             fetch 2/1 e1 at 5 after e1 committed 5 =>"
+        )
+    };
+    let told = "answers 1: e1 at 5 after e1: up to 5, committed 5; \
+                answers 2: e1 at 5 after e1: up to 5, committed 5";
+    play("0/1 tells", &script(told));
+    play("0/1", &script(""));
+}
+
+#[test]
 fn the_leader_counts_as_its_own_flush_mode_says() {
     play(
         "0/1",

@@ -144,7 +144,7 @@ fn entries(pairs: &[(u64, u64)]) -> Bytes {
 }
 
 /// A replica from `0/1 epochs 1:0 2:4 end 9 committed 3 gaps 0 knows RECORD`; only the first
-/// word is needed.
+/// word is needed. With `tells` it tells of commits at once.
 pub(super) fn replica(text: &str) -> Replica {
     let (log, known) = match text.split_once("knows") {
         Some((log, known)) => (log, Some(record(known))),
@@ -160,6 +160,7 @@ pub(super) fn replica(text: &str) -> Replica {
         record: known,
         gaps_until: Position(0),
     };
+    let mut settings = Settings::default();
     let mut next = words.0.next().map(ToOwned::to_owned);
     while let Some(word) = next.take() {
         match word.as_str() {
@@ -172,11 +173,12 @@ pub(super) fn replica(text: &str) -> Replica {
             "end" => recovered.end = words.position(),
             "committed" => recovered.committed = words.position(),
             "gaps" => recovered.gaps_until = words.position(),
+            "tells" => settings.tells_commits = true,
             other => panic!("a log has no {other}"),
         }
         next = words.0.next().map(ToOwned::to_owned);
     }
-    Replica::new(me.broker, ShardId(0), Settings::default(), recovered)
+    Replica::new(me.broker, ShardId(0), settings, recovered)
 }
 
 fn answer(replica: &mut Replica, words: &mut Words<'_>, outcome: &str, now_ms: u64) {

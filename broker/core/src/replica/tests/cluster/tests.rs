@@ -16,7 +16,13 @@ const SEEDS: u64 = 1_000;
 /// Runs within which a missing rule is noticed.
 const BROKEN_SEEDS: u64 = 4_000;
 
-const SYNC: Setup = Setup { replicas: 3, flush: FlushMode::Sync, unclean: false, broken: None };
+const SYNC: Setup = Setup {
+    replicas: 3,
+    flush: FlushMode::Sync,
+    unclean: false,
+    tells_commits: false,
+    broken: None,
+};
 const ASYNC: Setup = Setup { flush: FlushMode::Async, ..SYNC };
 
 /// What a run showed, with the last steps if asked for.
@@ -85,6 +91,12 @@ fn three_replicas_that_count_before_they_flush() {
 fn four_replicas() {
     holds(Setup { replicas: 4, ..SYNC });
     holds(Setup { replicas: 4, ..ASYNC });
+}
+
+#[test]
+fn leaders_that_tell_of_commits_at_once() {
+    holds(Setup { tells_commits: true, ..SYNC });
+    holds(Setup { tells_commits: true, replicas: 4, ..ASYNC });
 }
 
 #[test]
