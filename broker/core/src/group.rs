@@ -181,6 +181,9 @@ impl Coordinator {
     /// Takes a request; its answer comes out as soon as it can be given.
     pub fn handle(&mut self, now_ms: u64, token: Token, request: Request) {
         self.set_now(now_ms);
+        if is_about_groups(&request) {
+            self.expire_due();
+        }
         match request {
             Request::Join(join) => self.join(token, join),
             Request::Sync(sync) => self.sync(token, &sync),
@@ -239,18 +242,28 @@ impl Coordinator {
     /// any cursor of a group.
     pub fn tick(&mut self, now_ms: u64, has_offsets: impl Fn(&str) -> bool) {
         self.set_now(now_ms);
-        let due: Vec<String> = self
-            .schedule
-            .iter()
-            .take_while(|(due_ms, _)| *due_ms <= self.fx.now_ms)
-            .map(|(_, name)| name.clone())
-            .collect();
-        for name in due {
+        for name in self.due() {
             if let Some((group, fx)) = self.find(&name) {
                 group.tick(fx, &has_offsets);
             }
             self.settle(&name);
         }
+    }
+
+    /// Ends the sessions and waits that are over, ahead of the next tick.
+    fn expire_due(&mut self) {
+        for name in self.due() {
+            if let Some((group, fx)) = self.find(&name) {
+                group.expire(fx);
+            }
+            self.settle(&name);
+        }
+    }
+
+    /// The groups in which something is due.
+    fn due(&self) -> Vec<String> {
+        let due = self.schedule.iter().take_while(|(due_ms, _)| *due_ms <= self.fx.now_ms);
+        due.map(|(_, name)| name.clone()).collect()
     }
 
     /// When to call [`Coordinator::tick`] next, ms; it may find nothing to do. `None`: not
@@ -351,6 +364,23 @@ impl Coordinator {
         if let Some(scheduled_ms) = group.and_then(|group| group.scheduled_ms) {
             self.schedule.remove(&(scheduled_ms, name.to_owned()));
         }
+    }
+}
+
+/// Whether the answer tells of members, or depends on there being none: those whose session is
+/// over must not count then. A member's own request still saves a session that nobody has ended.
+fn is_about_groups(request: &Request) -> bool {
+    match request {
+        Request::Describe(_)
+        | Request::List(_)
+        | Request::DeleteGroups(_)
+        | Request::DropOffsets(_) => true,
+        Request::Join(_)
+        | Request::Sync(_)
+        | Request::Heartbeat(_)
+        | Request::Leave(_)
+        | Request::CommitOffsets(_)
+        | Request::FetchOffsets(_) => false,
     }
 }
 

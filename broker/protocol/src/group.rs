@@ -11,6 +11,14 @@ use bytes::Bytes;
 
 use crate::ids::{Offset, StreamId};
 
+/// The shortest session timeout that a member may ask for, ms. Kafka's
+/// `group.min.session.timeout.ms` is 6000 unless it is set; here a coordinator hears of a dead
+/// member as soon as its clients want it to, down to what a busy machine's pauses allow.
+pub const SESSION_TIMEOUT_MS_MIN: u32 = 1_000;
+
+/// The longest session timeout, ms (Kafka's `group.max.session.timeout.ms`).
+pub const SESSION_TIMEOUT_MS_MAX: u32 = 30 * 60 * 1000;
+
 /// The number of a rebalance of one group. Only grows; 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub i32);

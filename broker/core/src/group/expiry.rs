@@ -9,6 +9,14 @@ use super::state::{Group, Phase};
 impl Group {
     /// Does what is due. `has_offsets` tells whether the shard's state holds cursors of the group.
     pub(super) fn tick(&mut self, fx: &mut Effects, has_offsets: impl FnOnce(&str) -> bool) {
+        self.expire(fx);
+        if matches!(self.phase, Phase::Empty { check_ms } if check_ms <= fx.now_ms) {
+            self.retire(fx, has_offsets);
+        }
+    }
+
+    /// Ends the sessions and waits that are over.
+    pub(super) fn expire(&mut self, fx: &mut Effects) {
         let now_ms = fx.now_ms;
         let pending_before = self.pending.len();
         self.pending.retain(|_, void_ms| *void_ms > now_ms);
@@ -17,7 +25,6 @@ impl Group {
         }
         self.expire_sessions(fx);
         match &self.phase {
-            Phase::Empty { check_ms } if *check_ms <= now_ms => self.retire(fx, has_offsets),
             Phase::Preparing { deadline_ms, .. } if *deadline_ms <= now_ms => {
                 self.join_wait_over(fx);
             }

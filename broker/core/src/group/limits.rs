@@ -10,11 +10,7 @@ pub const INITIAL_REBALANCE_DELAY_MS: u64 = 500;
 /// to send heartbeats with yet, so its session timeout can't hold (as in Kafka).
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: u64 = 5 * 60 * 1000;
 
-/// The shortest session timeout, ms (Kafka's `group.min.session.timeout.ms`).
-pub const SESSION_TIMEOUT_MS_MIN: u32 = 6_000;
-
-/// The longest session timeout, ms (Kafka's `group.max.session.timeout.ms`).
-pub const SESSION_TIMEOUT_MS_MAX: u32 = 30 * 60 * 1000;
+pub use holdfast_protocol::group::{SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN};
 
 /// The shortest wait for members in a rebalance, ms, whatever they ask for: a wait of none would
 /// have a group of absent static members rebalance without pause.

@@ -5,7 +5,8 @@ use holdfast_protocol::group::{
 };
 
 use super::driver::{
-    Driver, GROUP, INITIAL_REBALANCE_DELAY_MS, REBALANCE_MS, join, joining, subscription,
+    Driver, GROUP, INITIAL_REBALANCE_DELAY_MS, REBALANCE_MS, SESSION_MS, join, joining,
+    subscription,
 };
 use crate::group::KeepError;
 use crate::group::limits::{CHANGES_IN_FLIGHT_MAX, RETIRE_CHECK_MS};
@@ -55,6 +56,29 @@ fn a_stable_group_is_described_in_full_and_others_in_outline() {
     assert_eq!(described.members.len(), 1);
     let member = &described.members[0];
     assert!(member.metadata.is_empty() && member.assignment.is_empty());
+}
+
+#[test]
+fn who_asks_about_groups_finds_no_member_whose_session_is_over() {
+    // Nobody told the coordinator the time since: the question itself does.
+    let mut driver = Driver::new();
+    driver.stable(2);
+    driver.now_ms += SESSION_MS;
+    assert_eq!(driver.describe(GROUP).unwrap().members, []);
+
+    let mut driver = Driver::new();
+    driver.stable(1);
+    driver.now_ms += SESSION_MS;
+    let empty = list(&mut driver, Some(vec![State::Empty]));
+    assert_eq!(empty.len(), 1);
+
+    let mut driver = Driver::new();
+    driver.stable(1);
+    driver.now_ms += SESSION_MS - 1;
+    let refused = deleted(&[(GROUP, Err(Error::NonEmptyGroup))]);
+    assert_eq!(driver.ask(delete(&[GROUP])), refused);
+    driver.now_ms += 1;
+    assert_eq!(driver.ask(delete(&[GROUP])), deleted(&[(GROUP, Ok(()))]));
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn bounds_are_refused() {
         change(&mut request);
         driver.ask(Request::Join(request)).unwrap_err()
     };
-    for change in [(|join| join.session_timeout_ms = 5_999) as fn(&mut Join), |join| {
+    for change in [(|join| join.session_timeout_ms = 999) as fn(&mut Join), |join| {
         join.session_timeout_ms = 1_800_001
     }] {
         assert!(matches!(refused(&mut driver, change), Error::InvalidSessionTimeout { .. }));

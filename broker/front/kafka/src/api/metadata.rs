@@ -146,7 +146,8 @@ impl<S: Service> View<'_, S> {
             }
             // Another client was quicker.
             Err(CatalogError::NameTaken(_)) => {
-                let catalog = service.catalog();
+                let known = |catalog: &Catalog| catalog.by_name(name).is_some();
+                let catalog = self.call.context().catalog_with(known).await;
                 catalog.by_name(name).cloned().ok_or(Code::LeaderNotAvailable)
             }
             Err(CatalogError::TooManyTopics(_)) => Err(Code::PolicyViolation),

@@ -1,5 +1,6 @@
 //! The configuration of a broker, as far as it is the policy's: to be read, not to be set.
 
+use holdfast_protocol::group::{SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN};
 use holdfast_protocol::topic::TopicConfig;
 use holdfast_service::ClusterView;
 
@@ -55,6 +56,8 @@ pub(crate) fn describe(broker: u32, cluster: &ClusterView) -> Vec<Entry> {
         ),
         of_policy("broker.id", broker.to_string(), Type::Int),
         of_policy("default.replication.factor", replicas.to_string(), Type::Int),
+        default("group.max.session.timeout.ms", SESSION_TIMEOUT_MS_MAX.to_string(), Type::Int),
+        default("group.min.session.timeout.ms", SESSION_TIMEOUT_MS_MIN.to_string(), Type::Int),
         default("log.cleanup.policy", "delete".to_owned(), Type::List),
         default("log.retention.bytes", or_none(defaults.retention_bytes), Type::Long),
         default("log.retention.ms", or_none(defaults.retention_ms), Type::Long),

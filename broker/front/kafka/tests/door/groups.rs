@@ -171,7 +171,8 @@ async fn groups_are_described_listed_and_deleted() {
         assert_eq!(answer.groups.len(), 1);
         let Request::List(list) = asked(&memory) else { panic!("not a list") };
         assert_eq!(list.states, (version >= 4).then(|| vec![State::Stable]));
-        assert!(memory.state().group_requests.is_empty(), "only the shards led here are asked");
+        // The broker itself knows what it leads: the view of the cluster may be a moment behind.
+        assert_eq!(memory.state().group_requests.len() + 1, SHARDS as usize);
     }
     memory.state().group_answers =
         vec![Ok(Answer::DeleteGroups(vec![("readers".into(), Err(Error::NonEmptyGroup))]))];
