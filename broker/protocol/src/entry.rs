@@ -68,7 +68,7 @@ impl Kind {
 }
 
 /// The header of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Header {
     /// Length of the whole entry, header included, bytes.
     pub length: u32,

@@ -64,7 +64,7 @@ pub enum UncleanElection {
 }
 
 /// The consensus record of one shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardRecord {
     /// The shard.

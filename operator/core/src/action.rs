@@ -8,7 +8,7 @@ use crate::broker::Loss;
 use crate::failover::{Failover, Reason};
 
 /// Something to do. The shell carries actions out in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Write `record` where the store still has `expected`; answered by `Input::Written`.
     Write {
@@ -39,7 +39,7 @@ pub enum Action {
 }
 
 /// A message to a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Records as they are now.
     Records(Vec<ShardRecord>),
@@ -57,7 +57,7 @@ pub enum Message {
 }
 
 /// Something that people want to know. Told once, when it happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A shard has a leader.
     LeaderElected {
@@ -222,7 +222,7 @@ impl Event {
 }
 
 /// Why a record is written; decides what is told when it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Intent {
     Initial,
     Elect(Reason),

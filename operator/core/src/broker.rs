@@ -12,7 +12,7 @@ use crate::policy::Time;
 const RESIGNED_MS: u64 = 30_000;
 
 /// How it was noticed that a broker is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Loss {
     /// A second dial confirmed that nobody listens.
     Refused,
@@ -46,7 +46,7 @@ pub(crate) enum Liveness {
     Dead(Loss),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Session {
     None,
     Connected,
@@ -54,6 +54,7 @@ enum Session {
 }
 
 /// One broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Broker {
     session: Session,
     complete: bool,
@@ -168,6 +169,13 @@ impl Broker {
             self.complete = false;
         }
         news
+    }
+
+    /// Moves every moment.
+    #[cfg(feature = "ablation")]
+    pub(crate) fn shift_time(&mut self, shift: crate::model::Shift) {
+        let moments = [&mut self.heard, &mut self.live_since, &mut self.died];
+        moments.into_iter().chain(self.resigned.values_mut()).for_each(|time| shift.apply(time));
     }
 
     pub(crate) fn is_silent(&self, now: Time, timeout_ms: u64) -> bool {

@@ -11,7 +11,8 @@ use holdfast_protocol::{BrokerId, Member, ShardRecord};
 use crate::broker::Liveness;
 use crate::failover::Reason;
 use crate::fence::fence;
-use crate::replica::{Holder, Standing, find, standing};
+use crate::replica::{Holder, Standing, find, keeps, standing};
+use crate::rules::Rule;
 
 /// Why the recorded leader can't go on, as far as its standing shows.
 pub(crate) fn leader_loss(leader: Member, holders: &[Holder<'_>]) -> Option<Reason> {
@@ -30,7 +31,12 @@ pub(crate) fn leader_loss(leader: Member, holders: &[Holder<'_>]) -> Option<Reas
 
 /// The member that leads next, if any can.
 pub(crate) fn choose(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<Member> {
-    let able = record.isr.iter().filter_map(|member| {
+    let candidates = match keeps(holders, Rule::ElectInSync) {
+        true => record.isr.clone(),
+        false => holders.iter().filter_map(Holder::member).collect(),
+    };
+    let complete = keeps(holders, Rule::MostComplete);
+    let able = candidates.iter().filter_map(|member| {
         let holder = find(member.broker, holders)?;
         let report = holder.report?;
         let able = standing(*member, holders) == Standing::Able && !holder.resigned;
@@ -38,8 +44,7 @@ pub(crate) fn choose(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<Mem
         able.then_some((
             (
                 !holder.stopping,
-                report.last_epoch,
-                report.end,
+                if complete { (report.last_epoch, report.end) } else { Default::default() },
                 Reverse(holder.leads),
                 Reverse(place.unwrap_or(usize::MAX)),
             ),
@@ -56,7 +61,8 @@ pub(crate) fn is_pending(record: &ShardRecord, holders: &[Holder<'_>]) -> bool {
 
 /// The record with `leader` in the next epoch, lost members fenced in the same write.
 pub(crate) fn elected(record: &ShardRecord, leader: Member, holders: &[Holder<'_>]) -> ShardRecord {
-    assert!(record.isr.contains(&leader), "only a member of the in-sync replicas is elected");
+    let in_sync = record.isr.contains(&leader) || !keeps(holders, Rule::ElectInSync);
+    assert!(in_sync, "only a member of the in-sync replicas is elected");
     ShardRecord {
         version: record.version.next(),
         epoch: record.epoch.next(),

@@ -15,7 +15,7 @@ use crate::policy::Time;
 const RECENT_MAX: usize = 16;
 
 /// Why leadership moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// The leader is gone.
     Lost(Loss),
@@ -56,7 +56,7 @@ impl fmt::Display for Reason {
 }
 
 /// A completed move of leadership.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Failover {
     /// Who led.
     pub from: BrokerId,
@@ -89,14 +89,14 @@ impl fmt::Display for Failover {
 /// What shards have in common that are one failover.
 type Cause = (BrokerId, Reason, Time);
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Group {
     to: BTreeSet<BrokerId>,
     shards: usize,
 }
 
 /// Failovers under way and those just completed.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Failovers {
     open: BTreeMap<ShardId, Cause>,
     groups: BTreeMap<Cause, Group>,
@@ -160,6 +160,20 @@ impl Failovers {
         }
         self.recent.push_back(failover.clone());
         Some(failover)
+    }
+
+    /// Moves every moment, and forgets what is completed.
+    #[cfg(feature = "ablation")]
+    pub(crate) fn shift_time(&mut self, shift: crate::model::Shift) {
+        for cause in self.open.values_mut() {
+            shift.apply(&mut cause.2);
+        }
+        let groups = std::mem::take(&mut self.groups).into_iter().map(|(mut cause, group)| {
+            shift.apply(&mut cause.2);
+            (cause, group)
+        });
+        self.groups = groups.collect();
+        self.recent.clear();
     }
 
     /// The newest completed ones, oldest first.

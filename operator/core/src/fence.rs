@@ -6,7 +6,8 @@
 
 use holdfast_protocol::{BrokerId, Member, ShardRecord};
 
-use crate::replica::{Holder, Standing, standing};
+use crate::replica::{Holder, Standing, keeps, standing};
+use crate::rules::Rule;
 
 /// The in-sync replicas of `record` without those that are lost, as far as the minimum allows;
 /// `leader` stays in any case.
@@ -23,7 +24,11 @@ pub(crate) fn fence(
         .filter(|(standing, _)| standing.is_lost())
         .collect();
     lost.sort();
-    let spare = record.isr.len().saturating_sub(record.min_in_sync_replicas as usize);
+    let floor = match keeps(holders, Rule::Floor) {
+        true => record.min_in_sync_replicas as usize,
+        false => 1,
+    };
+    let spare = record.isr.len().saturating_sub(floor);
     lost.truncate(spare);
     let stays = |member: &&Member| lost.iter().all(|(_, gone)| *gone != member.broker);
     record.isr.iter().filter(stays).copied().collect()

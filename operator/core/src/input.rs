@@ -5,7 +5,7 @@ use holdfast_protocol::{
 };
 
 /// Something that happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A broker answered a session with its hello.
     Connected {
@@ -81,7 +81,7 @@ pub enum Input {
 }
 
 /// How a compare-and-swap ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WriteOutcome {
     /// The record is in the store.
     Done,
@@ -92,7 +92,7 @@ pub enum WriteOutcome {
 }
 
 /// A leader's request for other in-sync replicas.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IsrRequest {
     /// Who asks.
     pub broker: BrokerId,
@@ -107,7 +107,7 @@ pub struct IsrRequest {
 }
 
 /// What a broker holds of one shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Report {
     /// The shard.
     pub shard: ShardId,

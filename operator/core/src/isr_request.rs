@@ -6,7 +6,8 @@
 use holdfast_protocol::{Member, ShardRecord};
 
 use crate::input::IsrRequest;
-use crate::replica::{Holder, Standing, find, standing};
+use crate::replica::{Holder, Standing, find, keeps, standing};
+use crate::rules::Rule;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) fn judge(
     request: &IsrRequest,
     holders: &[Holder<'_>],
 ) -> Result<ShardRecord, Refusal> {
-    if request.expected != record.version {
+    if request.expected != record.version && keeps(holders, Rule::OldWish) {
         return Err(Refusal::OldVersion);
     }
     let leader = record
@@ -47,7 +48,8 @@ pub(crate) fn judge(
         return Err(Refusal::WithoutLeader);
     }
     let wanted = request.isr.len();
-    if wanted < record.min_in_sync_replicas as usize && wanted < record.isr.len() {
+    let floor = keeps(holders, Rule::Floor);
+    if floor && wanted < record.min_in_sync_replicas as usize && wanted < record.isr.len() {
         return Err(Refusal::BelowMinimum);
     }
     for (index, member) in request.isr.iter().enumerate() {

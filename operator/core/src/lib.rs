@@ -24,9 +24,12 @@ mod fence;
 mod input;
 mod inventory;
 mod isr_request;
+#[cfg(feature = "ablation")]
+mod model;
 mod planner;
 mod policy;
 mod replica;
+mod rules;
 mod status;
 #[cfg(test)]
 mod text;
@@ -38,4 +41,6 @@ pub use failover::{Failover, Reason};
 pub use input::{Input, IsrRequest, Report, WriteOutcome};
 pub use planner::Planner;
 pub use policy::{Policy, Time};
+#[cfg(feature = "ablation")]
+pub use rules::{Rule, Rules};
 pub use status::{BrokerState, BrokerStatus, ShardCondition, ShardStatus, Status};

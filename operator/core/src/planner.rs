@@ -14,8 +14,10 @@ use crate::failover::Failovers;
 use crate::input::{Input, IsrRequest, Report};
 use crate::inventory;
 use crate::policy::{Policy, Time};
+use crate::rules::{Rule, Rules};
 
 /// Decides who leads which shard. See the crate's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Planner {
     pub(crate) policy: Policy,
     pub(crate) brokers: BTreeMap<BrokerId, Broker>,
@@ -24,17 +26,19 @@ pub struct Planner {
     /// When the newest input came.
     pub(crate) now: Time,
     actions: VecDeque<Action>,
+    /// All of them, but in tests.
+    pub(crate) rules: Rules,
 }
 
 /// What is known of one shard.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Shard {
     /// The newest record read from or written to the store.
     pub(crate) record: Option<ShardRecord>,
     /// The leader knows its election and does not lead: it has started anew since.
     leader_restarted: bool,
     /// When a leader was written last.
-    elected: Option<Time>,
+    pub(crate) elected: Option<Time>,
     /// The write under way.
     write: Option<Write>,
     /// A read was asked for; nothing is decided before it is there.
@@ -50,6 +54,7 @@ pub(crate) struct Shard {
 }
 
 /// A write under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Write {
     expected: Option<Version>,
     record: ShardRecord,
@@ -72,6 +77,7 @@ impl Planner {
             failovers: Failovers::default(),
             now,
             actions: VecDeque::new(),
+            rules: Rules::default(),
         };
         for record in records {
             let shard = planner.shards.entry(record.shard).or_default();
@@ -191,7 +197,7 @@ impl Planner {
             return;
         };
         shard.committed_seen = shard.committed_seen.max(report.committed);
-        if inventory::is_ahead(report, shard.record.as_ref()) {
+        if self.rules.keep(Rule::Inventory) && inventory::is_ahead(report, shard.record.as_ref()) {
             self.doubt(shard_id);
             return;
         }

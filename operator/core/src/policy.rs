@@ -3,7 +3,7 @@
 use holdfast_protocol::{FlushMode, UncleanElection};
 
 /// A moment, ms since any fixed origin. The shell reads a monotonic clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
 impl Time {
@@ -15,7 +15,7 @@ impl Time {
 }
 
 /// The part of a ReplicationPolicy that elections follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// How many brokers there are, with ids from 0.
     pub brokers: u32,

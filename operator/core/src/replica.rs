@@ -4,6 +4,7 @@ use holdfast_protocol::{BrokerId, Member, ShardRecord};
 
 use crate::broker::Liveness;
 use crate::input::Report;
+use crate::rules::{Rule, Rules};
 
 /// A broker in its role as holder of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,16 @@ pub(crate) struct Holder<'a> {
     pub(crate) resigned: bool,
     /// How many other shards it leads.
     pub(crate) leads: usize,
+    /// What the planner keeps to.
+    pub(crate) rules: Rules,
+}
+
+impl Holder<'_> {
+    /// The replica as its broker reported it.
+    pub(crate) fn member(&self) -> Option<Member> {
+        let report = self.report?;
+        Some(Member { broker: self.broker, incarnation: report.incarnation })
+    }
 }
 
 /// What has become of a member of the in-sync replicas. The order is the one in which members
@@ -54,7 +65,10 @@ pub(crate) fn standing(member: Member, holders: &[Holder<'_>]) -> Standing {
     match (holder.liveness, holder.report) {
         (Liveness::Dead(_), _) => Standing::Dead,
         (Liveness::Unsure, _) => Standing::Unsure,
-        (Liveness::Live, Some(report)) if report.incarnation == member.incarnation => {
+        (Liveness::Live, Some(report))
+            if report.incarnation == member.incarnation
+                || !holder.rules.keep(Rule::MatchIncarnation) =>
+        {
             match report.failure {
                 Some(_) => Standing::Failed,
                 None => Standing::Able,
@@ -62,6 +76,11 @@ pub(crate) fn standing(member: Member, holders: &[Holder<'_>]) -> Standing {
         }
         (Liveness::Live, _) => Standing::Replaced,
     }
+}
+
+/// Whether the planner keeps to `rule`.
+pub(crate) fn keeps(holders: &[Holder<'_>], rule: Rule) -> bool {
+    holders.iter().all(|holder| holder.rules.keep(rule))
 }
 
 pub(crate) fn find<'h, 'a>(broker: BrokerId, holders: &'h [Holder<'a>]) -> Option<&'h Holder<'a>> {

@@ -13,6 +13,7 @@ use holdfast_protocol::{
 use crate::broker::{Liveness, Loss};
 use crate::input::Report;
 use crate::replica::Holder;
+use crate::rules::Rules;
 
 pub(crate) fn incarnation(letter: char) -> Incarnation {
     Incarnation([letter as u8; 16])
@@ -130,6 +131,7 @@ fn holder(line: &str) -> (Report, Holder<'static>) {
         stopping: false,
         resigned: false,
         leads: 0,
+        rules: Rules::default(),
     };
     let mut report = report(incarnation(words.next().unwrap().chars().next().unwrap()));
     while let Some(word) = words.next() {

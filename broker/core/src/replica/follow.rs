@@ -69,6 +69,10 @@ impl Replica {
         let mut moved = !asked || answer.key != now;
         if !self.settings.rules.keep(Rule::DropMoved) {
             moved = answer.key.position != now.position;
+        } else if !self.settings.rules.keep(Rule::MatchLastEpoch) {
+            let FetchKey { epoch, position, .. } = now;
+            moved = follower.leader != from
+                || (answer.key.epoch, answer.key.position) != (epoch, position);
         }
         if moved {
             return;
@@ -164,13 +168,15 @@ impl Replica {
     fn part(&mut self, epoch: Epoch, end: Position, now_ms: u64) {
         let (_, own) = self.history.end_of(epoch, self.end);
         let to = own.min(end);
-        if to < self.committed {
+        if to < self.committed && self.settings.rules.keep(Rule::RefuseCut) {
             self.part_below_committed(to, now_ms);
             return;
         }
         if to < self.end {
             self.end = to;
             self.durable = self.durable.min(to);
+            // Only where tests have let it be cut below.
+            self.committed = self.committed.min(to);
             self.history.truncate(to);
             self.outputs.push_back(Output::Truncate(to));
         }

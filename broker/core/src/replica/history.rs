@@ -6,7 +6,7 @@
 use holdfast_protocol::{Epoch, Position};
 
 /// First position of every epoch that the log has entries of, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History(Vec<(Epoch, Position)>);
 
 impl History {

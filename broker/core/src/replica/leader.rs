@@ -8,7 +8,7 @@ use super::message::FetchKey;
 use super::rules::{Rule, Rules};
 
 /// A follower as its fetches in this epoch show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
     pub(super) incarnation: Incarnation,
     /// Its log is known to match the leader's up to here.
@@ -27,7 +27,7 @@ pub(super) struct Progress {
 
 /// A membership that was asked for. It counts beside the recorded one until a newer record is
 /// seen: a refusal answers one copy of the request, and another may still be written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Proposal {
     pub(super) isr: Vec<Member>,
     /// When it was last sent.
@@ -38,7 +38,7 @@ pub(super) struct Proposal {
 }
 
 /// The state of a leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
     pub(super) epoch: Epoch,
     /// Position of the epoch start; nothing is committed before it is.
@@ -69,6 +69,7 @@ impl Leader {
     /// proposed one together. `own` is what this leader holds itself.
     fn held_by_all(&self, record: &ShardRecord, me: Member, own: Position) -> Position {
         let union = self.rules.keep(Rule::Union);
+        let any_log = !self.rules.keep(Rule::Incarnation);
         let proposed = self.proposal.iter().filter(|_| union).flat_map(|proposal| &proposal.isr);
         record
             .isr
@@ -76,11 +77,12 @@ impl Leader {
             .chain(proposed)
             .map(|member| {
                 if member.broker == me.broker {
-                    return if member.incarnation == me.incarnation { own } else { Position(0) };
+                    let mine = any_log || member.incarnation == me.incarnation;
+                    return if mine { own } else { Position(0) };
                 }
                 self.followers
                     .get(&member.broker)
-                    .filter(|progress| progress.incarnation == member.incarnation)
+                    .filter(|progress| any_log || progress.incarnation == member.incarnation)
                     .map_or(Position(0), |progress| progress.held)
             })
             .min()
@@ -95,18 +97,27 @@ impl Leader {
         own: Position,
         committed: Position,
     ) -> Option<Position> {
-        if !record.may_commit() {
+        if !record.may_commit() && self.rules.keep(Rule::StrictMinimum) {
             return None;
         }
         let held = self.held_by_all(record, me, own);
-        (held > self.start && held > committed).then_some(held)
+        let begun = held > self.start || !self.rules.keep(Rule::EpochStart);
+        (begun && held > committed).then_some(held)
     }
 
     /// Whether `broker` may join: it has fetched in this epoch, up to the commit position and
     /// past the epoch start.
     fn eligible(&self, progress: &Progress, committed: Position) -> bool {
         let joins_anywhere = !self.rules.keep(Rule::JoinAtCommit);
-        joins_anywhere || progress.held >= committed && progress.held > self.start
+        let begun = progress.held > self.start || !self.rules.keep(Rule::EpochStart);
+        joins_anywhere || progress.held >= committed && begun
+    }
+
+    /// Whether the log that `broker` fetches for is in sync by the record.
+    fn is_in_sync(&self, record: &ShardRecord, broker: BrokerId, progress: &Progress) -> bool {
+        let named = record.in_sync(broker);
+        named == Some(progress.incarnation)
+            || named.is_some() && !self.rules.keep(Rule::Incarnation)
     }
 
     /// The membership that should be recorded in place of the present one, if another.
@@ -121,7 +132,7 @@ impl Leader {
             .iter()
             .filter(|(broker, progress)| {
                 record.replicas.contains(broker)
-                    && record.in_sync(**broker) != Some(progress.incarnation)
+                    && !self.is_in_sync(record, **broker, progress)
                     && !self.lags(**broker, view)
                     && self.eligible(progress, view.committed)
             })
@@ -135,7 +146,8 @@ impl Leader {
             .copied()
             .chain(ready.iter().copied())
             .collect();
-        let floor = record.min_in_sync_replicas as usize;
+        let keeps_floor = self.rules.keep(Rule::Floor);
+        let floor = if keeps_floor { record.min_in_sync_replicas as usize } else { 1 };
         let lagging: Vec<Member> = isr
             .iter()
             .filter(|member| member.broker != me.broker && !ready.contains(member))
@@ -158,7 +170,8 @@ impl Leader {
         let other_log = self
             .followers
             .get(&member.broker)
-            .is_some_and(|progress| progress.incarnation != member.incarnation);
+            .is_some_and(|progress| progress.incarnation != member.incarnation)
+            && self.rules.keep(Rule::Incarnation);
         other_log || self.lags(member.broker, view)
     }
 

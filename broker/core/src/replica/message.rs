@@ -9,7 +9,7 @@ use holdfast_protocol::{
 ///
 /// Epoch and position alone are not enough: after a truncation the follower may have refetched
 /// to the same position, and a repeated answer would then cut below the commit position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FetchKey {
     /// The epoch that the follower follows.
     pub epoch: Epoch,
@@ -20,7 +20,7 @@ pub struct FetchKey {
 }
 
 /// "My log matches yours up to here, as far as I know: check, and go on."
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fetch {
     /// Where the follower is.
     pub key: FetchKey,
@@ -35,7 +35,7 @@ pub struct Fetch {
 }
 
 /// The answer to a fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// As in the fetch.
     pub key: FetchKey,
@@ -44,7 +44,7 @@ pub struct Answer {
 }
 
 /// What came of a fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Entries from the asked position on; perhaps none.
     Data {
@@ -73,7 +73,7 @@ pub enum Outcome {
 
 /// What a replica asks of the broker around it. They are to be carried out in their order: what
 /// follows a [`Output::Persist`] or [`Output::Truncate`] may only happen once that is durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Keep the record durably.
     Persist(ShardRecord),
@@ -111,7 +111,7 @@ pub enum Output {
 }
 
 /// A leader's wish for other in-sync replicas.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IsrRequest {
     /// The version of the record that the leader knows.
     pub expected: Version,
@@ -122,7 +122,7 @@ pub struct IsrRequest {
 }
 
 /// Why a replica stopped.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fault {
     /// The leader's history asks for a cut below what this replica knows to be committed.
     #[error(

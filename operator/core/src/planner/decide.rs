@@ -302,6 +302,7 @@ impl Planner {
                 stopping: broker.stopping,
                 resigned: broker.has_resigned(record.shard, self.now),
                 leads: leads.get(&id).copied().unwrap_or(0).saturating_sub(own),
+                rules: self.rules,
             })
         };
         named(record).into_iter().filter_map(holder).collect()

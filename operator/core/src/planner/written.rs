@@ -7,6 +7,7 @@ use crate::action::{Action, Event, Intent, Message};
 use crate::input::{IsrRequest, WriteOutcome};
 use crate::inventory;
 use crate::policy::Time;
+use crate::rules::Rule;
 
 impl Planner {
     pub(super) fn handle_written(&mut self, id: ShardId, outcome: WriteOutcome, now: Time) {
@@ -17,7 +18,10 @@ impl Planner {
             WriteOutcome::Done => self.finish(id, now),
             WriteOutcome::Conflict(current) => self.resolve(id, current, now),
             WriteOutcome::Unknown => {
-                if !shard.reading {
+                if !self.rules.keep(Rule::ReadUnknown) {
+                    let stored = shard.record.clone();
+                    self.resolve(id, stored, now);
+                } else if !shard.reading {
                     shard.reading = true;
                     self.act(Action::Read { shard: id });
                 }
@@ -78,7 +82,9 @@ impl Planner {
         let live = self.brokers.values().filter(|broker| broker.is_live());
         let mut reports = live.filter_map(|broker| broker.reports.get(&id));
         let behind = reports.any(|report| inventory::is_ahead(report, stored.as_ref()));
+        let keeps = self.rules.keep(Rule::Inventory);
         if let Some(shard) = self.shards.get_mut(&id)
+            && keeps
             && (went_back || behind)
             && !shard.frozen
         {
