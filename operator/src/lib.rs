@@ -19,6 +19,6 @@ mod snapshot;
 pub mod store;
 mod topics;
 
-pub use operator::{DeleteTopic, Operator, StopBroker};
+pub use operator::{DeleteTopic, Handle, Operator, StopBroker};
 pub use settings::{BrokerAddress, Settings};
 pub use snapshot::{PartitionView, Snapshot, TopicView};

@@ -1,10 +1,11 @@
 //! The operator's one task: events in, the planner's actions out, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_operator_core::{Action, Event, Input, Planner, Status, Time, WriteOutcome};
+use holdfast_protocol::control::to_broker;
 use holdfast_protocol::{BrokerId, ShardId, ShardRecord, Version, command, control};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::catalog::{Attempt, Catalog};
-use crate::convert::message;
+use crate::convert::{message, to};
 use crate::observer::{Observer, Told, compose};
 use crate::session::{self, Session};
 use crate::settings::Settings;
@@ -32,23 +33,30 @@ const TICK_MIN: Duration = Duration::from_millis(10);
 /// Pause after the store failed.
 const STORE_RETRY: Duration = Duration::from_millis(200);
 
-/// A running operator. It stops when it is dropped.
+/// A running operator. It stops when it is dropped together with its handles.
 pub struct Operator {
+    handle: Handle,
+    executor: JoinHandle<()>,
+    /// Everything but the planning task; ends when this is dropped.
+    tasks: JoinSet<()>,
+}
+
+/// What a running operator can be asked and told, from anywhere.
+#[derive(Clone)]
+pub struct Handle {
     commands: mpsc::Sender<Command>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     events: broadcast::Sender<Event>,
     settings: Arc<Settings>,
     status: watch::Receiver<Status>,
-    topics: watch::Sender<Vec<command::Topic>>,
-    executor: JoinHandle<()>,
-    /// Everything but the planning task; ends when this is dropped.
-    tasks: JoinSet<()>,
+    topics: Arc<watch::Sender<Vec<command::Topic>>>,
 }
 
 /// What the operator's owner asks for.
 enum Command {
     PrepareStop { broker: BrokerId, done: oneshot::Sender<()> },
     Gone { broker: BrokerId },
+    Stop,
 }
 
 /// The operator was stopped before it was done.
@@ -110,6 +118,7 @@ impl Operator {
             started: Instant::now(),
             outboxes: BTreeMap::new(),
             stops: Vec::new(),
+            leaving: BTreeSet::new(),
             calls,
             status,
             events: events.clone(),
@@ -117,8 +126,42 @@ impl Operator {
         let tick = (settings.detection_timeout() / 20).clamp(TICK_MIN, TICK_MAX);
         let executor = tokio::spawn(executor.run(heard, results, commanded, tick));
         let status = told_status;
-        Ok(Self { commands, snapshots, events, settings, status, topics, executor, tasks })
+        let topics = Arc::new(topics);
+        let handle = Handle { commands, snapshots, events, settings, status, topics };
+        Ok(Self { handle, executor, tasks })
     }
+
+    /// What others may ask it through.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The state of the whole, whenever it changes.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.handle.snapshots()
+    }
+
+    /// What happens, from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.handle.events()
+    }
+
+    /// Decides nothing more, and ends all sessions. A write under way may or may not be done.
+    pub async fn stop(self) {
+        let Self { handle, executor, mut tasks } = self;
+        // It may have ended by itself.
+        let _: Result<(), _> = handle.commands.send(Command::Stop).await;
+        if let Err(error) = executor.await {
+            warn!("the operator's task ended badly: {error}");
+        }
+        tasks.shutdown().await;
+    }
+}
+
+impl Handle {
 
     /// The state of the whole, whenever it changes.
     #[must_use]
@@ -170,17 +213,6 @@ impl Operator {
         let command = Command::PrepareStop { broker, done };
         self.commands.send(command).await.map_err(|_| StopBroker)?;
         moved.await.map_err(|_| StopBroker)
-    }
-
-    /// Decides nothing more, and ends all sessions. A write under way is finished.
-    pub async fn stop(self) {
-        let Self { commands, executor, mut tasks, .. } = self;
-        // The planning task ends with its commands.
-        drop(commands);
-        if let Err(error) = executor.await {
-            warn!("the operator's task ended badly: {error}");
-        }
-        tasks.shutdown().await;
     }
 }
 
@@ -258,6 +290,8 @@ struct Executor {
     outboxes: BTreeMap<BrokerId, mpsc::Sender<control::ToBroker>>,
     /// Who waits for which broker to lead nothing.
     stops: Vec<(BrokerId, oneshot::Sender<()>)>,
+    /// Brokers that said that they are about to stop, and wait to be let go.
+    leaving: BTreeSet<BrokerId>,
     calls: mpsc::Sender<Call>,
     status: watch::Sender<Status>,
     events: broadcast::Sender<Event>,
@@ -291,7 +325,7 @@ impl Executor {
                         self.handle(Input::PrepareStop { broker }).await;
                     }
                     Some(Command::Gone { broker }) => self.handle(Input::Gone { broker }).await,
-                    None => return,
+                    Some(Command::Stop) | None => return,
                 },
                 _ = ticks.tick() => self.handle(Input::Tick).await,
             }
@@ -313,6 +347,9 @@ impl Executor {
             session::Event::Input(input) => {
                 if let Input::Broken { broker } = &input {
                     self.outboxes.remove(broker);
+                }
+                if let Input::PrepareStop { broker } = &input {
+                    self.leaving.insert(*broker);
                 }
                 self.handle(input).await;
             }
@@ -365,10 +402,25 @@ impl Executor {
             // Who asked may have lost patience.
             let _: Result<(), ()> = done.send(());
         }
+        self.let_go();
         self.status.send_if_modified(|told| {
             let changed = *told != status;
             *told = status;
             changed
+        });
+    }
+
+    /// Lets go of brokers that are about to stop and that nothing is to be had from any more.
+    fn let_go(&mut self) {
+        let Self { planner, outboxes, leaving, .. } = self;
+        leaving.retain(|broker| {
+            let vacated = planner.is_vacated(*broker);
+            if vacated && let Some(outbox) = outboxes.get(broker) {
+                info!(%broker, "let go: it leads nothing that another could lead");
+                // A full outbox ends its session, and it says again in the next that it stops.
+                let _ = outbox.try_send(to(to_broker::Message::LetGo(control::LetGo {})));
+            }
+            !vacated
         });
     }
 }

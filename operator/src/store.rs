@@ -45,6 +45,15 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A store over the network did not do what it was asked for, or did not say so.
+    #[error("can't {action}: {source}")]
+    Remote {
+        /// What was tried.
+        action: String,
+        /// What came of it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The task that used the store ended early.
     #[error("the record store is being closed")]
     Closed,

@@ -73,7 +73,7 @@ use crate::policy::FlushMode;
     validation = Rule::new("self.epoch >= oldSelf.epoch")
             .message("spec.epoch must not go back: write an epoch at least as high as the recorded one")
             .field_path(".epoch"),
-    validation = Rule::new("!has(self.leader) || self.epoch > oldSelf.epoch || (has(oldSelf.leader) && self.leader == oldSelf.leader)")
+    validation = Rule::new("!has(self.leader) || self.epoch > oldSelf.epoch || self.generation > oldSelf.generation || (has(oldSelf.leader) && self.leader == oldSelf.leader)")
             .message("spec.leader may only change together with spec.epoch, so that an epoch has one leader: raise spec.epoch by one")
             .field_path(".leader"),
     validation = Rule::new("!has(self.leader) || self.isr.exists(member, member.broker == self.leader.broker && member.incarnation == self.leader.incarnation)")
@@ -116,6 +116,12 @@ pub struct ShardSpec {
     /// Epoch of the leader; grows by one with every election. 0: there was none yet.
     #[schemars(range(max = 2_147_483_647))]
     pub epoch: u32,
+
+    /// Epoch of the newest unclean election, after which acknowledged messages may be missing;
+    /// absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub unclean_epoch: Option<u32>,
 
     /// Who leads; absent while nobody can.
     #[serde(default, skip_serializing_if = "Option::is_none")]

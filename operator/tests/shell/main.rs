@@ -167,7 +167,7 @@ async fn leaders_move_before_a_stop_and_when_they_resign() {
     let brokers = brokers();
     let operator = operator(&brokers, DETECTION_MS, store(directory.path())).await;
     until(&operator, "ready", Snapshot::is_ready).await;
-    let stopped = timeout(BOUND, operator.prepare_stop(BrokerId(2))).await;
+    let stopped = timeout(BOUND, operator.handle().prepare_stop(BrokerId(2))).await;
     stopped.unwrap().unwrap();
     let after = until(&operator, "moved", |s| leads(s, 2) == 0 && s.status.leaderless == 0).await;
     assert_eq!(after.status.last_failover, None, "it was planned");
