@@ -1,47 +1,7 @@
-//! The `holdfast` binary: one command, one file.
-//!
-//! `holdfast up` runs a whole cluster on this machine, `holdfast broker` one broker.
-
-mod broker;
-mod logging;
-mod up;
+//! The `holdfast` binary.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-/// A queue that does not lose messages.
-#[derive(Parser)]
-#[command(name = "holdfast", version, about, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Up(up::Arguments),
-    Broker(broker::Arguments),
-}
-
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
-    };
-    let ended = match command {
-        Command::Up(arguments) => runtime.block_on(up::run(arguments)),
-        Command::Broker(arguments) => runtime.block_on(broker::run(arguments)),
-    };
-    match ended {
-        Ok(code) => code,
-        Err(error) => fail(&error),
-    }
-}
-
-/// Says why it ended, in words for people.
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
+    holdfast::run()
 }

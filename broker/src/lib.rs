@@ -4,6 +4,7 @@
 //! clients (`holdfast-kafka`) and for probes (HTTP), and stops in order when it is told to.
 //! What a broker leads it learns from an operator; until one has called it serves nothing.
 
+mod ablation;
 mod clock;
 mod control;
 mod http;

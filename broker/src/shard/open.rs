@@ -160,5 +160,5 @@ fn replica_settings(node: &Node, shard: ShardId) -> Settings {
     let lag_ms_max = if told == 0 { Settings::default().lag_ms_max } else { told };
     // Every broker follows the catalog, and clients may ask any for what another has just made.
     let tells_commits = shard == ShardId(0);
-    Settings { lag_ms_max, tells_commits, ..Settings::default() }
+    Settings { lag_ms_max, tells_commits, rules: crate::ablation::rules(), ..Settings::default() }
 }

@@ -68,6 +68,9 @@ impl Leader {
     /// How far everything is held by every member of the maximal ISR: the recorded one and the
     /// proposed one together. `own` is what this leader holds itself.
     fn held_by_all(&self, record: &ShardRecord, me: Member, own: Position) -> Position {
+        if !self.rules.keep(Rule::EveryMember) {
+            return own;
+        }
         let union = self.rules.keep(Rule::Union);
         let any_log = !self.rules.keep(Rule::Incarnation);
         let proposed = self.proposal.iter().filter(|_| union).flat_map(|proposal| &proposal.isr);

@@ -5,6 +5,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Rule {
+    /// What is committed is held by every member of the ISR, not only by the leader.
+    EveryMember,
     /// A proposed ISR counts beside the recorded one while its fate is unknown.
     Union,
     /// A replica joins the ISR only with everything that is committed, and the epoch start.
