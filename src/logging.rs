@@ -16,9 +16,13 @@ fn filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Logs to standard error.
+/// Logs to standard error. A line that can't be written (the disk is full) is lost: to say so on
+/// standard error, as the subscriber would, means to panic when that is where it can't be said.
 pub(crate) fn to_stderr() {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_writer(stderr)
+        .log_internal_errors(false);
     if stderr().is_terminal() {
         builder.init();
     } else {
@@ -29,7 +33,12 @@ pub(crate) fn to_stderr() {
 /// Logs to `file`, for a process whose terminal shows something else.
 pub(crate) fn to_file(file: File) {
     let writer = Mutex::new(file);
-    tracing_subscriber::fmt().json().with_env_filter(filter()).with_writer(writer).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter())
+        .with_writer(writer)
+        .log_internal_errors(false)
+        .init();
 }
 
 /// Opens a log file to add to, with the directory that it is in.

@@ -8,17 +8,18 @@ mod addresses;
 mod brokers;
 mod desired;
 mod directory;
+mod ignored;
 mod screen;
 mod state;
 mod status_file;
 
-use std::io::{IsTerminal, stdout};
+use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use holdfast_api::load::{Loaded, Source, load};
+use holdfast_api::load::{Loaded, Previous, Source, load_update};
 use holdfast_operator::Operator;
 use holdfast_operator::store::LocalStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,7 +28,7 @@ use tracing::info;
 use crate::logging;
 use addresses::Addresses;
 use brokers::Brokers;
-use desired::Desired;
+use desired::{Desired, Stored};
 use directory::Directory;
 use state::View;
 
@@ -37,11 +38,14 @@ const REFUSED: u8 = 2;
 /// For how long brokers may take to listen before a refused connection is taken for a loss.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// A signal so soon after the first is the same wish.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// Run a whole cluster on this machine, from the YAML of a ReplicationPolicy and its Topics.
 ///
 /// Brokers are processes on 127.0.0.1; one that ends is started again. Data, logs and
 /// status.json are in one directory, kept between runs; delete it to begin anew. Ctrl-C stops
-/// everything in order.
+/// everything in order; a second one kills what has not stopped yet.
 ///
 /// Ports: Kafka clients of broker N use the port of the policy's internal listener plus N (9092,
 /// 9093, ...), brokers among themselves that plus 100, /metrics, /livez and /readyz that plus 200.
@@ -66,11 +70,20 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Where it can't start, or a broker does not start, or what it was told to stop does not.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Some(loaded) = read(&arguments.files)? else {
-        return Ok(ExitCode::from(REFUSED));
-    };
+    let texts = read(&arguments.files)?;
+    // Refused before anything is made; held to what ran before as soon as that is known.
+    if let Err(code) = check(&texts, &Previous::default()) {
+        return Ok(code);
+    }
     let directory = Directory::open(&arguments.data)?;
-    let desired = match Desired::new(loaded, directory.stored()?) {
+    let stored = directory.stored()?;
+    let topics = stored.as_ref().map(Stored::topics).unwrap_or_default();
+    let policy = stored.as_ref().map(Stored::policy);
+    let loaded = match check(&texts, &Previous { policy, topics: &topics, queues: &[] }) {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    let desired = match Desired::new(loaded, stored) {
         Ok(desired) => desired,
         Err(problems) => return Ok(refuse(problems.iter())),
     };
@@ -123,7 +136,7 @@ async fn serve(
     let _ = shown.await;
     ids.abort();
     if !table {
-        println!("stopping");
+        say("stopping");
     }
     operator.stop().await;
     let stopped = tokio::select! {
@@ -133,8 +146,12 @@ async fn serve(
     // The last word is that no broker runs.
     file.abort();
     let _ = file.await;
-    status_file::write_stopped(&directory.status_file(), &view)?;
-    ended.and(stopped)
+    ended.and(stopped).and(status_file::write_stopped(&directory.status_file(), &view))
+}
+
+/// A line for whoever listens; nobody may be there any more.
+fn say(line: &str) {
+    let _ = writeln!(stdout(), "{line}");
 }
 
 /// Persists the ids of topics that were found under another id than was drawn.
@@ -150,20 +167,15 @@ async fn keep_ids(directory: Directory, desired: Desired, mut view: View) {
     }
 }
 
-/// Reads the files; `None` where they are refused, which has been told.
-fn read(files: &[PathBuf]) -> anyhow::Result<Option<Loaded>> {
-    let texts: Vec<(String, String)> = files
-        .iter()
-        .map(|path| Ok((path.display().to_string(), text(path)?)))
-        .collect::<anyhow::Result<_>>()?;
+/// The files' names and texts.
+fn read(files: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
+    files.iter().map(|path| Ok((path.display().to_string(), text(path)?))).collect()
+}
+
+/// Checks what was read, also as a change of `previous`. Where it is refused, that has been told.
+fn check(texts: &[(String, String)], previous: &Previous<'_>) -> Result<Loaded, ExitCode> {
     let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
-    match load(&sources) {
-        Ok(loaded) => Ok(Some(loaded)),
-        Err(problems) => {
-            refuse(problems.iter());
-            Ok(None)
-        }
-    }
+    load_update(&sources, previous).map_err(|problems| refuse(problems.iter()))
 }
 
 fn text(path: &Path) -> anyhow::Result<String> {
@@ -182,6 +194,9 @@ fn refuse(problems: impl Iterator<Item = impl std::fmt::Display>) -> ExitCode {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+    /// When the end was asked for first.
+    asked: Option<Instant>,
 }
 
 impl Signals {
@@ -190,13 +205,24 @@ impl Signals {
         Ok(Self {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+            asked: None,
         })
     }
 
+    /// Waits until the end is asked for: once, or again by somebody who loses patience.
     async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+                _ = self.hangup.recv() => {}
+            }
+            // One Ctrl-C may come as two signals, from the terminal and from what started this.
+            if self.asked.is_none_or(|asked| asked.elapsed() > AGAIN_AFTER) {
+                self.asked.get_or_insert_with(Instant::now);
+                return;
+            }
         }
     }
 }

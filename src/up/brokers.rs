@@ -196,16 +196,19 @@ impl Keeper {
                     }
                 }
             };
-            self.note(None);
+            self.note_end(&how);
             if began.elapsed() > STEADY {
                 pause = RESTART_MIN;
             }
             let tail = logging::tail(&self.log, log_from, TAIL_LINES);
             let end = End { broker: self.id, attempt, how, log: self.log.clone(), tail };
-            // Nobody to tell is the end of all, which the next wait meets.
-            let _ = self.ends.send(end).await;
+            let rest = async {
+                // Nobody to tell is the end of all, which the next wait meets.
+                let _ = self.ends.send(end).await;
+                sleep(pause).await;
+            };
             tokio::select! {
-                () = sleep(pause) => {}
+                () = rest => {}
                 () = self.stop.cancelled() => return None,
             }
             pause = (pause * 2).min(RESTART_MAX);
@@ -240,6 +243,15 @@ impl Keeper {
         self.states.send_modify(|all| {
             if let Some(process) = all.get_mut(self.id as usize) {
                 process.pid = pid;
+            }
+        });
+    }
+
+    fn note_end(&self, how: &str) {
+        self.states.send_modify(|all| {
+            if let Some(process) = all.get_mut(self.id as usize) {
+                process.pid = None;
+                process.last_end = Some(how.to_owned());
             }
         });
     }

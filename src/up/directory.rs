@@ -11,6 +11,10 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::desired::Stored;
+use super::state::free_bytes;
+
+/// With less on the disk nothing starts: there would be no room for records and logs.
+const FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// A data directory, locked for as long as any copy of this lives.
 #[derive(Clone, Debug)]
@@ -49,6 +53,14 @@ impl Directory {
                 );
             }
             Err(error) => bail!("can't lock the data directory {shown}: {error}"),
+        }
+        if let Some(free) = free_bytes(&path).filter(|free| *free < FREE_BYTES_MIN) {
+            bail!(
+                "the disk of the data directory {shown} is full ({} KiB free): free at least {} \
+                 MiB, or choose another directory with --data",
+                free >> 10,
+                FREE_BYTES_MIN >> 20
+            );
         }
         lock.set_len(0).context("can't write the lock")?;
         writeln!(lock, "{}", std::process::id()).context("can't write the lock")?;
@@ -90,7 +102,12 @@ impl Directory {
     /// # Errors
     /// Where it can't be read.
     pub(crate) fn stored(&self) -> anyhow::Result<Option<Stored>> {
-        Ok(read_json(&self.cluster_file())?)
+        let path = self.cluster_file();
+        let stored: Option<Stored> = read_json(&path)?;
+        if let Some(Err(why)) = stored.as_ref().map(Stored::check_format) {
+            bail!("{} can't be used: {why}; run the version that wrote it", path.display());
+        }
+        Ok(stored)
     }
 
     /// Keeps what the next run needs.

@@ -11,12 +11,15 @@ use rustix::termios::tcgetwinsize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::say;
 use super::state::View;
 use lines::Lines;
 use table::{Moves, render};
 
 /// Shortest time between two drawings of the table.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
+/// Time between two looks at what tells nobody that it changes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What is assumed of a terminal that does not say how large it is.
 const SIZE_DEFAULT: (u16, u16) = (80, 24);
 
@@ -32,17 +35,21 @@ pub(crate) async fn show(view: View, table: bool) {
 /// A line for whatever happens.
 async fn tell(mut view: View) {
     let mut lines = Lines::default();
+    // Nobody tells of the disk: it is looked at.
+    let mut due = interval(LOOK_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         for line in lines.changes(&view.now()) {
-            println!("{line}");
+            say(&line);
         }
         tokio::select! {
             event = view.events.recv() => match event {
-                Ok(event) if is_told(&event) => println!("{event}"),
+                Ok(event) if is_told(&event) => say(&event.to_string()),
                 Ok(_) => {}
-                Err(RecvError::Lagged(missed)) => println!("({missed} events not shown)"),
+                Err(RecvError::Lagged(missed)) => say(&format!("({missed} events not shown)")),
                 Err(RecvError::Closed) => return,
             },
+            _ = due.tick() => {}
             changed = view.operator.changed() => if changed.is_err() { return },
             changed = view.brokers.changed() => if changed.is_err() { return },
         }

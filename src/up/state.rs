@@ -12,12 +12,14 @@ use super::addresses::Addresses;
 use super::desired::Desired;
 
 /// One broker's process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Process {
     /// Its id; `None` while it does not run.
     pub(crate) pid: Option<u32>,
     /// How many times it was started again.
     pub(crate) restarts: u32,
+    /// How it ended the last time, unasked.
+    pub(crate) last_end: Option<String>,
 }
 
 /// How a broker does, in one word.
@@ -53,7 +55,8 @@ pub(crate) struct About {
     pub(crate) data: PathBuf,
     pub(crate) bootstrap: String,
     pub(crate) kafka: Vec<String>,
-    pub(crate) queues: usize,
+    /// What of the YAML has no effect here, a line each.
+    pub(crate) ignored: Vec<String>,
 }
 
 impl About {
@@ -72,7 +75,7 @@ impl About {
             data: data.to_owned(),
             bootstrap: addresses.bootstrap(),
             kafka: (0..spec.brokers).map(|id| addresses.kafka(id).to_string()).collect(),
-            queues: desired.queues,
+            ignored: desired.ignored.clone(),
         }
     }
 }
@@ -101,6 +104,7 @@ impl View {
         Now {
             snapshot: Arc::clone(&self.operator.borrow_and_update()),
             processes: self.brokers.borrow_and_update().clone(),
+            disk_free: free_bytes(&self.about.data),
             about: self.about.clone(),
         }
     }
@@ -119,7 +123,15 @@ impl View {
 pub(crate) struct Now {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) processes: Vec<Process>,
+    /// What the disk of the data directory has left, bytes, where it says so.
+    pub(crate) disk_free: Option<u64>,
     pub(crate) about: About,
+}
+
+/// What a user may still write on the disk that `path` is on, bytes.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 impl Now {

@@ -14,6 +14,8 @@ use super::state::{Condition, Now, View};
 
 /// Shortest time between two versions of the file.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
+/// Pause after the file could not be written.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -94,17 +96,30 @@ struct Move {
 /// Keeps the file as things are, until nothing changes any more.
 pub(crate) async fn keep(path: PathBuf, mut view: View) {
     let mut last = None;
+    let mut failed = false;
     loop {
         let file = file(&view.now());
         if last.as_ref() != Some(&file) {
-            if let Err(error) = write(&path, &file) {
-                tracing::warn!("{error:#}");
+            match write(&path, &file) {
+                Ok(()) => {
+                    failed = false;
+                    last = Some(file);
+                }
+                // Said once: on a full disk it is tried over and over.
+                Err(error) if !failed => {
+                    failed = true;
+                    tracing::warn!("{error:#}");
+                }
+                Err(_) => {}
             }
-            last = Some(file);
         }
-        sleep(WRITE_EVERY).await;
-        if !view.changed().await {
-            return;
+        if failed {
+            sleep(RETRY_EVERY).await;
+        } else {
+            sleep(WRITE_EVERY).await;
+            if !view.changed().await {
+                return;
+            }
         }
     }
 }
@@ -148,7 +163,7 @@ fn file(now: &Now) -> File {
 }
 
 fn broker(now: &Now, id: usize) -> Broker {
-    let process = now.processes.get(id).copied().unwrap_or_default();
+    let process = now.processes.get(id).cloned().unwrap_or_default();
     let status = now.snapshot.status.brokers.get(id);
     Broker {
         id,

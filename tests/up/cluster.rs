@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// The longest that anything here may take.
 const BOUND: Duration = Duration::from_secs(60);
+/// The longest that an end in order may take.
+const STOP_MAX: Duration = Duration::from_secs(30);
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Ports that one cluster takes, from its base on.
@@ -100,6 +102,40 @@ pub(crate) fn run(yaml: &Path, directory: &Path, base: u16) -> (Option<i32>, Str
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
+/// What `holdfast up --help` says.
+pub(crate) fn help() -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_holdfast")).args(["up", "--help"]).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A disk of its own, gone with this; `None` (and said why) where mounting is not permitted.
+pub(crate) struct Disk(PathBuf);
+
+impl Disk {
+    pub(crate) fn mount(at: &Path, options: &str) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(at)
+            .output()
+            .unwrap();
+        if !mounted.status.success() {
+            let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
+            println!("skipped: a disk can't be mounted here: {why}");
+            return None;
+        }
+        Some(Self(at.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What is still open there goes with its process.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 pub(crate) fn until_gone(pid: u64) {
     wait("the process is gone", || !Path::new(&format!("/proc/{pid}")).exists());
 }
@@ -120,6 +156,14 @@ fn signal(pid: u64, signal: Signal) {
 impl Cluster {
     /// Starts it and waits until it says that it is ready.
     pub(crate) fn start(directory: &Path, yaml: &str) -> Self {
+        let cluster = Self::launch(directory, yaml);
+        cluster.until_said("ready: ");
+        cluster.until("status.json says so", |status| status.0["ready"] == true);
+        cluster
+    }
+
+    /// Starts it.
+    pub(crate) fn launch(directory: &Path, yaml: &str) -> Self {
         let yaml = write_yaml(directory, yaml);
         let output = directory.join("output");
         let file = File::create(&output).unwrap();
@@ -128,10 +172,12 @@ impl Cluster {
             .stderr(file)
             .spawn()
             .unwrap();
-        let cluster = Self { child, data: directory.join("data"), output };
-        wait("it is ready", || cluster.output().lines().any(|line| line.starts_with("ready: ")));
-        cluster.until("status.json says so", |status| status.0["ready"] == true);
-        cluster
+        Self { child, data: directory.join("data"), output }
+    }
+
+    /// Waits until it says this.
+    pub(crate) fn until_said(&self, text: &str) {
+        wait(text, || self.output().contains(text));
     }
 
     fn output(&self) -> String {
@@ -156,6 +202,10 @@ impl Cluster {
         signal(self.status().pid(broker).unwrap(), Signal::KILL);
     }
 
+    pub(crate) fn freeze_broker(&self, broker: usize) {
+        signal(self.status().pid(broker).unwrap(), Signal::STOP);
+    }
+
     /// Ends it as a crash does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -165,8 +215,11 @@ impl Cluster {
     /// Ends it as Ctrl-C does, and returns what it wrote.
     pub(crate) fn stop(mut self) -> String {
         let pids: Vec<u64> = (0..3).filter_map(|broker| self.status().pid(broker)).collect();
+        let began = Instant::now();
         signal(self.child.id().into(), Signal::INT);
         let ended = self.child.wait().unwrap();
+        println!("stopped in order within {:?}", began.elapsed());
+        assert!(began.elapsed() < STOP_MAX, "{:?}", began.elapsed());
         assert!(ended.success(), "{ended}: {}", self.output());
         for pid in pids {
             assert!(!Path::new(&format!("/proc/{pid}")).exists(), "broker {pid} still runs");

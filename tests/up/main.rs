@@ -7,7 +7,7 @@ mod cluster;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 
-use cluster::{Cluster, YAML, free_base, run, write_yaml};
+use cluster::{Cluster, Disk, YAML, free_base, help, run, write_yaml};
 
 #[test]
 fn a_killed_broker_is_replaced_and_comes_back() {
@@ -61,7 +61,54 @@ fn what_runs_ends_with_its_parent_and_goes_on_in_the_next_run() {
     let yaml = write_yaml(directory.path(), &shrunk);
     let (code, text) = run(&yaml, directory.path(), free_base());
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("spec.shards") && text.contains("spec.partitions"), "{text}");
+    assert!(text.contains("spec.shards can't be changed"), "{text}");
+    assert!(text.contains("Topic orders: spec.partitions can only grow"), "{text}");
+    assert!(text.contains("cluster.yaml:"), "the file and the line: {text}");
+
+    let yaml = write_yaml(directory.path(), &YAML.replace("local", "other"));
+    let (code, text) = run(&yaml, directory.path(), free_base());
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("metadata.name: was local before"), "{text}");
+}
+
+#[test]
+fn what_has_no_effect_is_said_and_a_frozen_broker_holds_nothing_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let external = "shards: 6\n  paused: true\n  resources: {limits: {cpu: 1}}\n  \
+                    listeners: {kafka: {external: {type: NodePort}}}";
+    let cluster = Cluster::start(directory.path(), &YAML.replace("shards: 6", external));
+    cluster.freeze_broker(2);
+    let output = cluster.stop();
+    let expected = "warning: no effect with holdfast up: spec.listeners.kafka.external, \
+                    spec.resources, spec.paused";
+    assert!(output.contains(expected), "{output}");
+}
+
+#[test]
+fn help_tells_what_one_must_know() {
+    let help = help();
+    for word in ["--data", "--port-base", "--plain", "Ctrl-C", "9092", "127.0.0.1", "delete it"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_plainly() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(_disk) = Disk::mount(directory.path(), "size=1m") else { return };
+    let yaml = write_yaml(directory.path(), YAML);
+    let (code, text) = run(&yaml, directory.path(), free_base());
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("is full (") && text.contains("free at least 16 MiB"), "{text}");
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_said_plainly() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(_disk) = Disk::mount(directory.path(), "size=64m") else { return };
+    let cluster = Cluster::launch(directory.path(), YAML);
+    cluster.until_said("is full: brokers take no messages while less than 128 MiB are free");
+    cluster.stop();
 }
 
 #[test]

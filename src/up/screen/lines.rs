@@ -2,6 +2,9 @@
 
 use crate::up::state::{Condition, Now};
 
+/// What brokers leave free on a disk, bytes: they answer as by a full one rather than take it.
+const RESERVE_BYTES: u64 = 128 * 1024 * 1024;
+
 /// What was said last.
 #[derive(Default)]
 pub(crate) struct Lines {
@@ -20,14 +23,17 @@ impl Lines {
             self.began = true;
             lines.push(format!("policy {}: {}", about.policy, about.settings));
             lines.push(format!("data, logs and status.json in {}", about.data.display()));
-            lines.extend(queues(about.queues));
+            lines.extend(about.ignored.iter().map(|line| format!("warning: {line}")));
         }
         let brokers: Vec<_> =
             (0..now.processes.len()).map(|id| (now.processes[id].pid, now.condition(id))).collect();
         for (id, state) in brokers.iter().enumerate() {
             if self.brokers.get(id) != Some(state) {
                 let pid = state.0.map_or_else(String::new, |pid| format!(" (process {pid})"));
-                lines.push(format!("broker {id}{pid}: {}", state.1.word()));
+                let ended = now.processes[id].last_end.as_ref();
+                let why = ended.filter(|_| state.1 == Condition::Down);
+                let why = why.map_or_else(String::new, |why| format!(", it ended with {why}"));
+                lines.push(format!("broker {id}{pid}: {}{why}", state.1.word()));
             }
         }
         self.brokers = brokers;
@@ -43,15 +49,25 @@ impl Lines {
     }
 }
 
-/// What to say about queues in the YAML.
-pub(crate) fn queues(count: usize) -> Option<String> {
-    let text = "Queues are not served by this version: those in the YAML are left out";
-    (count > 0).then(|| text.to_owned())
-}
-
-/// Topics that can't be declared.
+/// What keeps the cluster from doing what it was asked: a full disk, replicas that failed, topics
+/// that can't be declared.
 pub(crate) fn problems(now: &Now) -> Vec<String> {
+    let mut problems = Vec::new();
+    if now.disk_free.is_some_and(|free| free < RESERVE_BYTES) {
+        let (data, reserve) = (now.about.data.display(), RESERVE_BYTES >> 20);
+        problems.push(format!(
+            "the disk of {data} is full: brokers take no messages while less than {reserve} MiB are free"
+        ));
+    }
+    for broker in &now.snapshot.status.brokers {
+        if let Some(failure) = &broker.failure {
+            problems.push(format!("broker {} can't lead: {failure}", broker.id));
+        }
+    }
     let topics = now.snapshot.topics.iter();
     let refused = topics.filter_map(|topic| Some((&topic.name, topic.problem.as_ref()?)));
-    refused.map(|(name, problem)| format!("topic {name} can't be declared: {problem}")).collect()
+    problems.extend(
+        refused.map(|(name, problem)| format!("topic {name} can't be declared: {problem}")),
+    );
+    problems
 }

@@ -7,7 +7,7 @@ use holdfast_operator::TopicView;
 use holdfast_operator_core::{Event, ShardCondition, ShardStatus};
 use holdfast_protocol::BrokerId;
 
-use super::lines::{problems, queues};
+use super::lines::problems;
 use crate::up::state::Now;
 
 /// Moves of leadership that are shown.
@@ -72,7 +72,7 @@ fn head(now: &Now) -> Vec<String> {
         format!("connect Kafka clients to {}", about.bootstrap),
         String::new(),
     ];
-    lines.extend(queues(about.queues));
+    lines.extend(about.ignored.iter().map(|line| format!("warning: {line}")));
     lines
 }
 
