@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_broker::Settings;
@@ -34,6 +35,14 @@ pub(crate) struct Arguments {
     /// Address for /metrics, /livez and /readyz.
     #[arg(long, value_name = "IP:PORT")]
     http: SocketAddr,
+    /// Directory of ca.crt, tls.crt and tls.key for connections among brokers and with the
+    /// operator; read again when they change. Without it these connections are plain, and
+    /// anyone who reaches --peer is let in.
+    #[arg(long, value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
+    /// How long to go on serving after SIGTERM while others take over, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    stop_timeout: u64,
     /// End at once when the process with this id, which must be the parent, ends.
     #[arg(long, value_name = "PID")]
     die_with_parent: Option<i32>,
@@ -70,6 +79,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         peer: arguments.peer,
         kafka: arguments.kafka,
         http: arguments.http,
+        tls: arguments.tls_dir,
+        stop_timeout: Duration::from_secs(arguments.stop_timeout),
     };
     holdfast_broker::run(settings, stop)
         .await

@@ -11,13 +11,18 @@ use holdfast_protocol::control::control_server::Control;
 use holdfast_protocol::topic::Topic;
 use holdfast_protocol::{TopicId, control};
 use holdfast_service::CatalogError;
+use holdfast_transport::Peer;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::node::Node;
 use crate::service;
 
-/// The control service of this broker.
+/// The largest message of a session or a call, bytes: the records of all shards, or a catalog.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The control service of this broker. Sessions and descriptions are for the operator alone;
+/// a change of the catalog may also be passed on by another broker, where a client asked for it.
 #[derive(Debug, Clone)]
 pub(crate) struct ControlService(pub(crate) Arc<Node>);
 
@@ -31,7 +36,9 @@ impl Control for ControlService {
         &self,
         request: Request<Streaming<control::ToBroker>>,
     ) -> Result<Response<Told>, Status> {
-        let rx = session::begin(Arc::clone(&self.0), request.into_inner()).await?;
+        let caller = Peer::of(&request)?;
+        self.0.admit(caller, caller.must_be_operator())?;
+        let rx = session::begin(Arc::clone(&self.0), caller, request.into_inner()).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
     }
 
@@ -58,8 +65,10 @@ impl Control for ControlService {
 
     async fn describe(
         &self,
-        _request: Request<control::DescribeRequest>,
+        request: Request<control::DescribeRequest>,
     ) -> Result<Response<control::DescribeAnswer>, Status> {
+        let caller = Peer::of(&request)?;
+        self.0.admit(caller, caller.must_be_operator())?;
         Ok(Response::new(describe::describe(&self.0).await))
     }
 }

@@ -34,6 +34,9 @@ async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
         .filter(|handle| handle.view.report().record.is_none())
         .map(|handle| handle.shard.0)
         .collect();
+    if node.leaving.has_begun() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+    }
     if node.told().shards == 0 {
         return (StatusCode::SERVICE_UNAVAILABLE, "no operator has called yet\n".to_owned());
     }

@@ -8,9 +8,11 @@ mod ablation;
 mod clock;
 mod control;
 mod http;
+mod leaving;
 mod node;
 mod outbox;
 mod peer;
+mod refusals;
 mod service;
 mod settings;
 mod shard;
@@ -25,9 +27,12 @@ use std::time::Duration;
 use holdfast_log::Volume;
 use holdfast_protocol::control::control_server::ControlServer;
 use holdfast_protocol::peer::peer_server::PeerServer;
+use holdfast_transport::{
+    CONNECTION_STREAMS_MAX, CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, Identity, Role,
+    STREAM_WINDOW_BYTES, Tls,
+};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use node::Node;
 
@@ -43,6 +48,12 @@ pub enum Error {
     /// A replica on it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The cluster's id, where certificates are used.
+    #[error(transparent)]
+    Identity(#[from] holdfast_transport::IdentityError),
+    /// The certificates.
+    #[error(transparent)]
+    Certificates(#[from] holdfast_transport::ReadError),
     /// A port.
     #[error("can't listen on {address} for {what}: {source}; free the port or choose another")]
     Listen {
@@ -57,13 +68,20 @@ pub enum Error {
 }
 
 /// How long replicas may take to close in order.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the doors may take to answer what clients have asked. They bound themselves by less.
+const DOORS_TIMEOUT: Duration = Duration::from_secs(3);
+/// A silent connection of a peer or operator is probed after this, and closed after as long
+/// again.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Runs a broker until `stop` is done.
 ///
 /// # Errors
 /// [`Error`], where it can't start.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let tls = certificates(&settings)?;
+    let stop_timeout = settings.stop_timeout;
     let volume = Volume::open(&settings.data, &boot_id())?;
     let peer = listen("peers and the operator", settings.peer).await?;
     let http = listen("metrics and probes", settings.http).await?;
@@ -71,7 +89,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     for (name, address) in &settings.kafka {
         kafka.push((name.clone(), listen("Kafka clients", *address).await?));
     }
-    let node = Arc::new(Node::new(settings, volume));
+    let node = Arc::new(Node::new(settings, tls, volume));
     {
         let node = Arc::clone(&node);
         let opened = tokio::task::block_in_place(move || node.open_known());
@@ -84,8 +102,20 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     }
     info!(broker = %node.broker(), boot = node.boot().counter, "broker is up");
     stop.await;
+    info!("leaving: others take over");
+    let released = node.leaving.leave(stop_timeout).await;
+    info!(?released, "stopping");
     close(&node).await;
     Ok(())
+}
+
+/// How this broker proves who it is, where it is told to.
+fn certificates(settings: &Settings) -> Result<Option<Tls>, Error> {
+    let Some(directory) = &settings.tls else { return Ok(None) };
+    let own = Identity::new(&settings.cluster, Role::Broker(settings.broker))?;
+    let tls = holdfast_transport::open(own, directory)?;
+    info!(directory = %directory.display(), own = %tls.own(), "peers and operators prove who they are");
+    Ok(Some(tls))
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
@@ -95,13 +125,24 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, 
 
 fn serve_grpc(node: &Arc<Node>, listener: TcpListener) {
     let peers = PeerServer::new(peer::server::PeerService(Arc::clone(node)))
-        .max_decoding_message_size(peer::MESSAGE_BYTES_MAX)
+        .max_decoding_message_size(peer::REQUEST_BYTES_MAX)
         .max_encoding_message_size(peer::MESSAGE_BYTES_MAX);
-    let control = ControlServer::new(control::ControlService(Arc::clone(node)));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let control = ControlServer::new(control::ControlService(Arc::clone(node)))
+        .max_decoding_message_size(control::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(control::MESSAGE_BYTES_MAX);
+    if let (Some(tls), Some(directory)) = (node.tls(), node.tls_directory()) {
+        let following = holdfast_transport::follow(tls.clone(), directory);
+        node.spawn(async move { match following.await {} });
+    }
+    let (accepting, incoming) = holdfast_transport::accept(listener, node.tls().cloned());
+    node.spawn(accepting);
     let served = tonic::transport::Server::builder()
-        .initial_stream_window_size(8 * 1024 * 1024)
-        .initial_connection_window_size(16 * 1024 * 1024)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(CONNECTION_STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(peers)
         .add_service(control)
         .serve_with_incoming(incoming);
@@ -115,18 +156,23 @@ fn serve_grpc(node: &Arc<Node>, listener: TcpListener) {
 fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener) {
     let service = service::Broker::new(Arc::clone(node));
     let options = holdfast_kafka::Options::new(name);
-    let stopping = node.stopping.clone();
+    let stopping = node.doors.closing.clone();
     // The door ends by itself once it is told to: it still writes the answers that it owes.
-    node.tasks.spawn(async move {
+    node.doors.tasks.spawn(async move {
         if let Err(error) = holdfast_kafka::serve(service, listener, options, stopping).await {
             error!(%error, "the Kafka listener ended");
         }
     });
 }
 
-/// Stops taking anything, closes every replica, and notes that it was in order.
+/// Takes nothing new and answers what was asked, then closes every replica, and notes that it
+/// was in order.
 async fn close(node: &Arc<Node>) {
-    info!("stopping");
+    node.doors.closing.cancel();
+    node.doors.tasks.close();
+    if tokio::time::timeout(DOORS_TIMEOUT, node.doors.tasks.wait()).await.is_err() {
+        warn!("some clients wait for answers that they will not get");
+    }
     let closed = async {
         for handle in node.shards() {
             handle.stop().await;

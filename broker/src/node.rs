@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -11,20 +12,24 @@ use holdfast_log::{Boot, Volume};
 use holdfast_protocol::topic::Catalog;
 use holdfast_protocol::{BrokerId, ShardId, control};
 use holdfast_service::{ClusterView, ListenerAddress, ShardView};
+use holdfast_transport::{Peer, Tls};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::Settings;
+use crate::leaving::Leaving;
 use crate::outbox::Outbox;
 use crate::peer::client::Links;
+use crate::refusals::Refusals;
 use crate::shard::{self, Handle};
 
 /// The shared heart of a broker.
 #[derive(Debug)]
 pub(crate) struct Node {
     settings: Settings,
+    tls: Option<Tls>,
     volume: Mutex<Option<Volume>>,
     boot: Boot,
     shards: RwLock<BTreeMap<ShardId, Handle>>,
@@ -37,18 +42,30 @@ pub(crate) struct Node {
     pub(crate) isr_requests: Outbox<IsrRequest>,
     /// Rings when a shard's report changed in a way that the operator should know at once.
     pub(crate) reports_changed: Notify,
+    refusals: Refusals,
+    pub(crate) leaving: Leaving,
+    /// The clients' listeners; they end first.
+    pub(crate) doors: Doors,
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
+/// The clients' listeners.
+#[derive(Debug, Default)]
+pub(crate) struct Doors {
+    pub(crate) closing: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
 impl Node {
-    pub(crate) fn new(settings: Settings, volume: Volume) -> Self {
+    pub(crate) fn new(settings: Settings, tls: Option<Tls>, volume: Volume) -> Self {
         let cluster =
             ClusterView { cluster_id: settings.cluster.clone(), ..ClusterView::default() };
         Self {
             boot: volume.boot(),
             volume: Mutex::new(Some(volume)),
             settings,
+            tls,
             shards: RwLock::default(),
             cluster: ArcSwap::from_pointee(cluster),
             told: ArcSwap::default(),
@@ -57,6 +74,9 @@ impl Node {
             links: Links::default(),
             isr_requests: Outbox::default(),
             reports_changed: Notify::new(),
+            refusals: Refusals::default(),
+            leaving: Leaving::default(),
+            doors: Doors::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -77,12 +97,26 @@ impl Node {
         self.settings.broker
     }
 
+    /// How this broker proves who it is, and checks others.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn tls_directory(&self) -> Option<PathBuf> {
+        self.settings.tls.clone()
+    }
+
     pub(crate) fn boot(&self) -> Boot {
         self.boot
     }
 
     pub(crate) fn cluster_id(&self) -> &str {
         &self.settings.cluster
+    }
+
+    /// Passes on how a call of `caller` was judged, and tells a refusal once.
+    pub(crate) fn admit(&self, caller: Peer, judged: Result<(), Status>) -> Result<(), Status> {
+        self.refusals.admit(caller, judged)
     }
 
     pub(crate) fn check_cluster(&self, cluster: &str) -> Result<(), Status> {

@@ -220,7 +220,8 @@ impl Broker {
     ) -> Result<ControlClient<tonic::transport::Channel>, CatalogError> {
         let leader = self.node.cluster().controller().ok_or(CatalogError::NotLeader)?;
         let address = self.node.peer_address(leader).ok_or(CatalogError::NotLeader)?;
-        let channel = dial(&address).await.map_err(|_| CatalogError::NotLeader)?;
+        let channel =
+            dial(&self.node, leader, &address).await.map_err(|_| CatalogError::NotLeader)?;
         Ok(ControlClient::new(channel))
     }
 }

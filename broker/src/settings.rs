@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use holdfast_protocol::BrokerId;
 
@@ -20,4 +21,10 @@ pub struct Settings {
     pub kafka: Vec<(String, SocketAddr)>,
     /// Where it serves `/metrics`, `/livez` and `/readyz`.
     pub http: SocketAddr,
+    /// Directory of `ca.crt`, `tls.crt` and `tls.key`: with it, peers and operators prove who
+    /// they are, and this broker does. Without it, anyone who reaches its port is let in.
+    pub tls: Option<PathBuf>,
+    /// How long it goes on serving after it was told to stop, while others take over what it
+    /// leads.
+    pub stop_timeout: Duration,
 }

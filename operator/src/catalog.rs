@@ -122,7 +122,8 @@ impl Catalog {
         let address = addresses
             .find(|address| address.id == leader)
             .ok_or_else(|| format!("broker {leader} has no address"))?;
-        let client = dial(&address.peer, DIAL_MAX).await.map_err(|error| error.to_string())?;
+        let client =
+            dial(&self.settings, address, DIAL_MAX).await.map_err(|error| error.to_string())?;
         self.client = Some((leader, client.clone()));
         Ok(client)
     }

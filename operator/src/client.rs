@@ -1,11 +1,14 @@
-//! Connections to brokers. The one place where mutual TLS will be added.
+//! Connections to brokers: mutual TLS where the settings have certificates.
 
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use holdfast_protocol::control::control_client::ControlClient;
-use tonic::transport::{Channel, Endpoint};
+use holdfast_transport::{CONNECTION_WINDOW_BYTES, Role, STREAM_WINDOW_BYTES};
+use tonic::transport::Channel;
+
+use crate::settings::{BrokerAddress, Settings};
 
 /// The largest message from a broker, bytes: reports of all shards, or a catalog.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -23,14 +26,22 @@ pub(crate) enum DialError {
     Other(String),
 }
 
-/// Connects to the broker at `peer` (`host:port`).
-pub(crate) async fn dial(peer: &str, timeout: Duration) -> Result<Client, DialError> {
-    let endpoint = Endpoint::from_shared(format!("http://{peer}"))
+/// Connects to `broker`, and to nobody else who may be at its address now.
+pub(crate) async fn dial(
+    settings: &Settings,
+    broker: &BrokerAddress,
+    timeout: Duration,
+) -> Result<Client, DialError> {
+    let endpoint = holdfast_transport::endpoint(&broker.peer)
         .map_err(|error| DialError::Other(error.to_string()))?
         .connect_timeout(timeout)
-        .tcp_nodelay(true);
-    match endpoint.connect().await {
-        Ok(channel) => Ok(ControlClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)),
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    let role = Role::Broker(broker.id);
+    match holdfast_transport::connect(endpoint, settings.tls.as_ref(), role).await {
+        Ok(channel) => Ok(ControlClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)),
         Err(error) if is_refusal(&error) => Err(DialError::Refused),
         Err(error) => Err(DialError::Other(chain(&error))),
     }

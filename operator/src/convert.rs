@@ -56,6 +56,7 @@ pub(crate) fn input(broker: BrokerId, message: control::FromBroker) -> Result<In
             reason: text(&resign.reason),
         },
         From::Heartbeat(_) => Input::Heard { broker },
+        From::Stopping(_) => Input::PrepareStop { broker },
     })
 }
 

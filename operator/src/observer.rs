@@ -89,7 +89,7 @@ impl Observer {
         if !self.clients.contains_key(&broker) {
             let mut addresses = self.settings.brokers.iter();
             let address = addresses.find(|address| address.id == broker)?;
-            let client = dial(&address.peer, ASK_MAX).await.ok()?;
+            let client = dial(&self.settings, address, ASK_MAX).await.ok()?;
             self.clients.insert(broker, client);
         }
         let client = self.clients.get_mut(&broker)?;

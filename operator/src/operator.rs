@@ -162,7 +162,6 @@ impl Operator {
 }
 
 impl Handle {
-
     /// The state of the whole, whenever it changes.
     #[must_use]
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {

@@ -62,6 +62,9 @@ enum End {
     Stranger { expected: BrokerId, found: BrokerId },
     #[error("{0}")]
     Broken(String),
+    /// The broker answered the dial, and would not begin a session, or broke off before.
+    #[error("the broker begins no session: {0}")]
+    NoSession(String),
     #[error("a message can't be understood: {0}")]
     Message(#[from] holdfast_protocol::wire::Error),
     #[error("the operator begins it anew")]
@@ -96,8 +99,9 @@ impl Session {
                         return;
                     }
                 }
+                End::NoSession(_) => {}
                 End::Broken(_) | End::Message(_) | End::Renewed => {
-                    // The connection was there and is not: the first of two signs.
+                    // The session was there and is not: the first of two signs.
                     self.gone = 1;
                     backoff = Duration::ZERO;
                     if self.tell(Input::Broken { broker: self.address.id }).await.is_err() {
@@ -134,11 +138,11 @@ impl Session {
             cluster: self.settings.cluster_id.clone(),
         });
         let limit = self.settings.detection_timeout().min(DIAL_MAX);
-        let mut client = dial(&self.address.peer, limit).await?;
+        let mut client = dial(&self.settings, &self.address, limit).await?;
         send(&outbox, hello)?;
         let (boot, mut incoming) = match timeout(limit, async {
             let stream = ReceiverStream::new(sending);
-            let answer = client.session(stream).await.map_err(broken)?;
+            let answer = client.session(stream).await.map_err(no_session)?;
             let mut incoming = answer.into_inner();
             let hello = self.expect_hello(&mut incoming).await?;
             Ok::<_, End>((hello, incoming))
@@ -163,9 +167,9 @@ impl Session {
         incoming: &mut Streaming<control::FromBroker>,
     ) -> Result<u64, End> {
         use control::from_broker::Message;
-        let first = incoming.message().await.map_err(broken)?;
+        let first = incoming.message().await.map_err(no_session)?;
         let Some(Message::Hello(hello)) = first.and_then(|first| first.message) else {
-            return Err(End::Broken("the first message is no hello".to_owned()));
+            return Err(End::NoSession("the first message is no hello".to_owned()));
         };
         let (expected, found) = (self.address.id, BrokerId(hello.broker));
         if expected != found {
@@ -207,6 +211,10 @@ fn send(outbox: &mpsc::Sender<control::ToBroker>, message: to_broker::Message) -
     outbox
         .try_send(to(message))
         .map_err(|_| End::Broken("the broker takes nothing more".to_owned()))
+}
+
+fn no_session(status: tonic::Status) -> End {
+    End::NoSession(chain(&status))
 }
 
 fn broken(status: tonic::Status) -> End {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdfast_operator_core::Policy;
 use holdfast_protocol::{BrokerId, control};
+use holdfast_transport::Tls;
 
 /// The longest time between two heartbeats.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(500);
@@ -36,6 +37,8 @@ pub struct Settings {
     /// For how long after the start a broker that was never there may refuse connections
     /// without being taken for dead: for whoever starts brokers together with the operator.
     pub patience: Duration,
+    /// How this operator proves who it is, and knows its brokers; `None`: connections are plain.
+    pub tls: Option<Tls>,
 }
 
 impl Settings {

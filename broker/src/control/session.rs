@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use holdfast_protocol::control::{FromBroker, ToBroker, from_broker, to_broker};
 use holdfast_protocol::{ShardId, ShardRecord, control};
+use holdfast_transport::Peer;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use crate::node::Node;
+use crate::peer::HELLO_TIMEOUT;
 use crate::shard::{Event, Report};
 
 /// Messages to an operator that wait for the connection.
@@ -22,20 +25,23 @@ type Tx = mpsc::Sender<Result<FromBroker, Status>>;
 /// Takes the operator's hello and starts the session.
 pub(super) async fn begin(
     node: Arc<Node>,
+    caller: Peer,
     mut messages: Streaming<ToBroker>,
 ) -> Result<mpsc::Receiver<Result<FromBroker, Status>>, Status> {
-    let Some(ToBroker { message: Some(to_broker::Message::Hello(hello)) }) =
-        messages.message().await?
-    else {
+    let first = timeout(HELLO_TIMEOUT, messages.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no hello in time"))??;
+    let Some(ToBroker { message: Some(to_broker::Message::Hello(hello)) }) = first else {
         return Err(Status::invalid_argument("the first message must be a hello"));
     };
-    node.check_cluster(&hello.cluster)?;
+    node.admit(caller, node.check_cluster(&hello.cluster))?;
     let (tx, rx) = mpsc::channel(OUTGOING_MAX);
     let shared = Arc::clone(&node);
     node.spawn(async move {
         info!(operator = %hello.operator, "session with an operator");
         let node = shared;
-        let mut session = Session { node, tx, reported: HashMap::new() };
+        let _attended = node.leaving.attend();
+        let mut session =
+            Session { node: Arc::clone(&node), tx, reported: HashMap::new(), announced: false };
         let why = match session.run(&mut messages).await {
             Ok(()) => "it left".to_owned(),
             Err(status) => status.message().to_owned(),
@@ -50,6 +56,8 @@ struct Session {
     tx: Tx,
     /// What the operator was last told of each replica.
     reported: HashMap<ShardId, Report>,
+    /// It knows that this broker is about to stop.
+    announced: bool,
 }
 
 impl Session {
@@ -86,6 +94,10 @@ impl Session {
                     }
                 }
                 () = changed => {}
+                () = node.leaving.begun(), if !self.announced => {
+                    self.announced = true;
+                    self.send(from_broker::Message::Stopping(control::Stopping {})).await?;
+                }
             }
         }
     }
@@ -105,6 +117,10 @@ impl Session {
             }
             Some(to_broker::Message::Heartbeat(beat)) => {
                 self.send(from_broker::Message::Heartbeat(beat)).await
+            }
+            Some(to_broker::Message::LetGo(_)) => {
+                self.node.leaving.let_go();
+                Ok(())
             }
             Some(to_broker::Message::Hello(_)) | None => Ok(()),
         }

@@ -9,11 +9,12 @@ use holdfast_core::State;
 use holdfast_core::replica::Fetch;
 use holdfast_protocol::peer::peer_client::PeerClient;
 use holdfast_protocol::{BrokerId, Position, ShardId, peer};
+use holdfast_transport::{CONNECTION_WINDOW_BYTES, Role, STREAM_WINDOW_BYTES};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
-use tracing::{debug, info};
+use tonic::transport::Channel;
+use tracing::{debug, info, warn};
 
-use super::{MESSAGE_BYTES_MAX, wire};
+use super::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, wire};
 use crate::node::Node;
 use crate::outbox::Outbox;
 use crate::shard::{Event, Image};
@@ -46,39 +47,63 @@ impl Links {
     }
 }
 
-/// A channel to the gRPC of `broker`, dialled now.
-pub(crate) async fn dial(address: &str) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(format!("http://{address}"))?
+/// A channel to the gRPC of `broker` at `address`, dialled now.
+pub(crate) async fn dial(
+    node: &Node,
+    broker: BrokerId,
+    address: &str,
+) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = holdfast_transport::endpoint(address)?
         .connect_timeout(DIAL_TIMEOUT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
-        .initial_stream_window_size(8 * 1024 * 1024)
-        .initial_connection_window_size(16 * 1024 * 1024)
-        .connect()
-        .await
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    holdfast_transport::connect(endpoint, node.tls(), Role::Broker(broker)).await
 }
 
 /// The peer service behind a channel.
 pub(crate) fn client(channel: Channel) -> PeerClient<Channel> {
     PeerClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(REQUEST_BYTES_MAX)
 }
 
 /// Keeps a link up until the broker stops.
 async fn keep_link(node: Arc<Node>, broker: BrokerId, outbox: Arc<Outbox<Fetch>>) {
     let mut pause = REDIAL_MIN;
+    let mut told = String::new();
     loop {
         let linked = link(&node, broker, &outbox).await;
         match &linked {
             Ok(()) => debug!(%broker, "link to peer ended"),
-            Err(error) => debug!(%broker, %error, "no link to peer"),
+            Err(error) => {
+                let reason = chain(&**error);
+                // A peer that is away is nothing new each time that it is found away.
+                if reason != told {
+                    warn!(%broker, %reason, "no link to peer");
+                    told = reason;
+                }
+            }
         }
         pause = if linked.is_ok() { REDIAL_MIN } else { (pause * 2).min(REDIAL_MAX) };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// The error and all that caused it, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        next = error.source();
+    }
+    text
 }
 
 type LinkError = Box<dyn std::error::Error + Send + Sync>;
@@ -90,7 +115,7 @@ async fn link(
     outbox: &Arc<Outbox<Fetch>>,
 ) -> Result<(), LinkError> {
     let address = node.peer_address(broker).ok_or("the operator told no address yet")?;
-    let mut client = client(dial(&address).await?);
+    let mut client = client(dial(node, broker, &address).await?);
     let ended = CancellationToken::new();
     let (tx, rx) = tokio::sync::mpsc::channel(1);
     let hello = peer::Hello { broker: node.broker().0, cluster: node.cluster_id().to_owned() };
@@ -123,7 +148,7 @@ pub(crate) async fn read_checkpoint(
     shard: ShardId,
 ) -> Result<Image, LinkError> {
     let address = node.peer_address(broker).ok_or("the operator told no address yet")?;
-    let mut client = client(dial(&address).await?);
+    let mut client = client(dial(node, broker, &address).await?);
     let cluster = node.cluster_id().to_owned();
     let request = peer::ReadCheckpointRequest { shard: shard.0, cluster };
     let mut pieces = client.read_checkpoint(request).await?.into_inner();

@@ -7,12 +7,14 @@ use futures::Stream;
 use holdfast_core::replica::Answer;
 use holdfast_protocol::peer::peer_server::Peer;
 use holdfast_protocol::{BrokerId, ShardId, peer};
+use holdfast_transport::Peer as Caller;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-use super::wire;
+use super::{HELLO_TIMEOUT, wire};
 use crate::node::Node;
 use crate::outbox::Outbox;
 use crate::shard::Event;
@@ -39,14 +41,17 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<peer::ToLeader>>,
     ) -> Result<Response<Answers>, Status> {
+        let caller = Caller::of(&request)?;
         let mut fetches = request.into_inner();
-        let Some(peer::ToLeader { message: Some(peer::to_leader::Message::Hello(hello)) }) =
-            fetches.message().await?
+        let first = timeout(HELLO_TIMEOUT, fetches.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello in time"))??;
+        let Some(peer::ToLeader { message: Some(peer::to_leader::Message::Hello(hello)) }) = first
         else {
             return Err(Status::invalid_argument("the first message must be a hello"));
         };
-        self.0.check_cluster(&hello.cluster)?;
         let broker = BrokerId(hello.broker);
+        let allowed = caller.must_be_broker(broker);
+        self.0.admit(caller, allowed.and_then(|()| self.0.check_cluster(&hello.cluster)))?;
         info!(%broker, "peer follows");
         let (tx, rx) = mpsc::channel(2);
         let node = Arc::clone(&self.0);
@@ -70,8 +75,10 @@ impl Peer for PeerService {
         &self,
         request: Request<peer::ReadCheckpointRequest>,
     ) -> Result<Response<Pieces>, Status> {
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        self.0.check_cluster(&request.cluster)?;
+        let allowed = caller.must_be_a_broker();
+        self.0.admit(caller, allowed.and_then(|()| self.0.check_cluster(&request.cluster)))?;
         let handle = self
             .0
             .shard(ShardId(request.shard))

@@ -6,7 +6,7 @@
 
 use holdfast_protocol::{BrokerId, Member, ShardRecord};
 
-use crate::replica::{Holder, Standing, keeps, standing};
+use crate::replica::{Holder, Standing, find, keeps, standing};
 use crate::rules::Rule;
 
 /// The in-sync replicas of `record` without those that are lost, as far as the minimum allows;
@@ -21,7 +21,9 @@ pub(crate) fn fence(
         .iter()
         .filter(|member| Some(member.broker) != leader)
         .map(|member| (standing(*member, holders), member.broker))
-        .filter(|(standing, _)| standing.is_lost())
+        // Who is about to be stopped goes before its end can hold up a commit, but after those
+        // who are lost: it takes part until then.
+        .filter(|(standing, broker)| standing.is_lost() || is_stopping(*broker, holders))
         .collect();
     lost.sort();
     let floor = match keeps(holders, Rule::Floor) {
@@ -32,6 +34,10 @@ pub(crate) fn fence(
     lost.truncate(spare);
     let stays = |member: &&Member| lost.iter().all(|(_, gone)| *gone != member.broker);
     record.isr.iter().filter(stays).copied().collect()
+}
+
+fn is_stopping(broker: BrokerId, holders: &[Holder<'_>]) -> bool {
+    find(broker, holders).is_some_and(|holder| holder.stopping)
 }
 
 /// The record with the lost followers of a live leader fenced, if there is anyone to fence.
@@ -66,6 +72,15 @@ mod tests {
             (three, "0 live a; 1 dead a; 2 live b", "v8 e3 leader 0a isr 0a 1a min 2"),
             (three, "0 live a; 1 dead a; 2 live a failed", "v8 e3 leader 0a isr 0a 1a min 2"),
             (three, "0 live a; 1 live a; 2 unsure a", "nothing"),
+            // Who is about to be stopped goes last, and only where it can be spared.
+            (three, "0 live a; 1 live a stopping; 2 live a", "v8 e3 leader 0a isr 0a 2a min 2"),
+            (three, "0 live a stopping; 1 live a; 2 live a", "nothing"),
+            (three, "0 live a; 1 live a stopping; 2 dead a", "v8 e3 leader 0a isr 0a 1a min 2"),
+            (
+                "v7 e3 leader 0a isr 0a 1a min 2",
+                "0 live a; 1 live a stopping; 2 live a",
+                "nothing",
+            ),
             // At the minimum nobody goes.
             ("v7 e3 leader 0a isr 0a 1a min 2", "0 live a; 1 dead a; 2 live a", "nothing"),
             (

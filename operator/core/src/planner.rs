@@ -133,14 +133,14 @@ impl Planner {
         records.filter(|record| record.leader.is_some_and(|leader| leader.broker == broker)).count()
     }
 
-    /// Whether `broker` may be stopped as far as leadership goes: it leads nothing, and those
-    /// who took over serve; or what it still leads, nobody else could lead.
+    /// Whether `broker` may be stopped without a gap: it leads nothing that another could lead,
+    /// those who took over serve, and it is in sync only where it can't be spared.
     #[must_use]
     pub fn is_vacated(&self, broker: BrokerId) -> bool {
         self.shards.iter().all(|(id, shard)| {
             let settled = shard.write.is_none() && !self.failovers.is_moved_from(*id, broker);
             let record = shard.record.as_ref();
-            settled && record.is_none_or(|record| !self.could_move(record, broker))
+            settled && record.is_none_or(|record| !self.could_leave(record, broker))
         })
     }
 

@@ -31,6 +31,7 @@ struct State {
     /// Epochs led by this process.
     leads: BTreeMap<u32, u32>,
     session: Option<mpsc::Sender<Result<FromBroker, Status>>>,
+    let_go: bool,
 }
 
 #[derive(Clone)]
@@ -109,6 +110,15 @@ impl Broker {
             isr: isr.iter().map(|member| (*member).into()).collect(),
         };
         self.service.say(from_broker::Message::IsrRequest(request));
+    }
+
+    /// As a broker that got SIGTERM.
+    pub(crate) fn stopping(&self) {
+        self.service.say(from_broker::Message::Stopping(control::Stopping {}));
+    }
+
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.service.state.lock().unwrap().let_go
     }
 
     pub(crate) fn resign(&self, shard: u32) {
@@ -227,6 +237,9 @@ impl Control for Service {
                     to_broker::Message::Records(records) => service.take_records(records.records),
                     to_broker::Message::Heartbeat(beat) => {
                         service.say(from_broker::Message::Heartbeat(beat));
+                    }
+                    to_broker::Message::LetGo(_) => {
+                        service.state.lock().unwrap().let_go = true;
                     }
                     to_broker::Message::Cluster(_) | to_broker::Message::IsrAnswer(_) => {}
                 }

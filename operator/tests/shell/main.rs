@@ -50,6 +50,7 @@ fn settings(addresses: &[String], detection_timeout_ms: u64) -> Settings {
         brokers: addresses.iter().enumerate().map(address).collect(),
         cluster: control::Cluster::default(),
         patience: Duration::ZERO,
+        tls: None,
     }
 }
 
@@ -178,7 +179,45 @@ async fn leaders_move_before_a_stop_and_when_they_resign() {
     let after = until(&operator, "resigned", |s| s.status.last_failover.is_some()).await;
     let record = after.status.shards[0].record.clone().unwrap();
     assert_eq!(record.leader.unwrap().broker, BrokerId(1));
-    assert_eq!(record.isr.len(), 3, "who resigns stays in sync");
+    assert!(record.in_sync(BrokerId(0)).is_some(), "who resigns stays in sync");
+    assert!(record.in_sync(BrokerId(2)).is_none(), "who is about to stop does not");
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_says_it_stops_is_spared_and_let_go_until_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut brokers = brokers();
+    let operator = operator(&brokers, DETECTION_MS, store(directory.path())).await;
+    until(&operator, "ready", Snapshot::is_ready).await;
+    brokers[2].stopping();
+    let let_go = async {
+        while !brokers[2].is_let_go() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(BOUND, let_go).await.unwrap();
+    let status = operator.snapshots().borrow().status.clone();
+    assert_eq!(status.brokers[2].leads, 0);
+    let records = || status.shards.iter().flat_map(|shard| &shard.record);
+    assert!(records().all(|record| record.in_sync(BrokerId(2)).is_none()));
+    assert_eq!(status.last_failover, None, "it was planned");
+
+    // Two more at once: nobody waits for anybody.
+    brokers[0].stopping();
+    brokers[1].stopping();
+    let let_go = async {
+        while !(brokers[0].is_let_go() && brokers[1].is_let_go()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(BOUND, let_go).await.unwrap();
+
+    // Another process on the same volume does not stop.
+    let address = brokers[0].address.clone();
+    let volume = brokers.remove(0).kill();
+    brokers.insert(0, Broker::start(0, SHARDS, &address, volume));
+    until(&operator, "it leads what it led", |s| leads(s, 0) == SHARDS as usize).await;
     operator.stop().await;
 }
 

@@ -284,10 +284,15 @@ impl Planner {
         self.act(Action::Write { expected, record });
     }
 
-    /// Whether `broker` leads `record` and someone else could.
-    pub(super) fn could_move(&self, record: &ShardRecord, broker: BrokerId) -> bool {
-        let leads = record.leader.is_some_and(|leader| leader.broker == broker);
-        leads && away_from_stopping(record, &self.holders(record, &Leads::new())).is_some()
+    /// Whether the stopping `broker` leads `record` and someone else could, or is in sync and can
+    /// be spared.
+    pub(super) fn could_leave(&self, record: &ShardRecord, broker: BrokerId) -> bool {
+        let holders = self.holders(record, &Leads::new());
+        if record.leader.is_some_and(|leader| leader.broker == broker) {
+            return away_from_stopping(record, &holders).is_some();
+        }
+        let fenced = fence::followers(record, &holders);
+        fenced.is_some_and(|next| next.in_sync(broker).is_none() && record.in_sync(broker).is_some())
     }
 
     /// The brokers that `record` names, as its holders.
