@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::addresses::Addresses;
+use super::ignored::ignored;
 
 /// The name of the listener that clients on this machine use.
 pub(crate) const LISTENER: &str = "internal";
@@ -45,6 +46,27 @@ struct StoredTopic {
 }
 
 impl Stored {
+    /// The policy of the run before.
+    pub(crate) fn policy(&self) -> &ReplicationPolicy {
+        &self.policy
+    }
+
+    /// Every topic that was ever wanted.
+    pub(crate) fn topics(&self) -> Vec<Topic> {
+        self.topics.values().map(|topic| topic.resource.clone()).collect()
+    }
+
+    /// Whether this version can read it.
+    ///
+    /// # Errors
+    /// Where another version wrote it, and in what format.
+    pub(crate) fn check_format(&self) -> Result<(), String> {
+        if self.format == FORMAT {
+            return Ok(());
+        }
+        Err(format!("it has format {}, and this version of holdfast reads {FORMAT}", self.format))
+    }
+
     /// Takes the ids that topics turned out to have; returns whether any was news.
     pub(crate) fn learn(&mut self, snapshot: &Snapshot) -> bool {
         let mut news = false;
@@ -68,8 +90,8 @@ pub(crate) struct Desired {
     /// Every topic that was ever wanted; those of this run are declared.
     topics: BTreeMap<String, StoredTopic>,
     wanted: Vec<String>,
-    /// Queues in the YAML, which this version does not make.
-    pub(crate) queues: usize,
+    /// What of the YAML has no effect here.
+    pub(crate) ignored: Vec<String>,
 }
 
 impl Desired {
@@ -79,6 +101,7 @@ impl Desired {
     /// Every change that can't be made.
     pub(crate) fn new(loaded: Loaded, stored: Option<Stored>) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
+        let ignored = ignored(&loaded);
         if let Some(stored) = &stored {
             check_policy(&stored.policy, &loaded.policy, &mut problems);
         }
@@ -90,6 +113,7 @@ impl Desired {
         for resource in loaded.topics {
             let name = resource.topic_name();
             let known = topics.get(&name);
+            // Held to what the topic was, also where its resource has another name by now.
             if let Some(Err(violations)) = known.map(|t| validate_update(&t.resource, &resource)) {
                 problems.extend(violations.iter().map(|v| format!("Topic {name}: {v}")));
             }
@@ -100,8 +124,7 @@ impl Desired {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let queues = loaded.queues.len();
-        Ok(Self { policy: loaded.policy, cluster_id, topics, wanted, queues })
+        Ok(Self { policy: loaded.policy, cluster_id, topics, wanted, ignored })
     }
 
     /// What is kept for the next run.
@@ -183,20 +206,8 @@ impl Desired {
     }
 }
 
-/// What of the change from `old` to `new` can't be made here.
+/// What of the change from `old` to `new` is right on Kubernetes and can't be made here.
 fn check_policy(old: &ReplicationPolicy, new: &ReplicationPolicy, problems: &mut Vec<String>) {
-    let name = |policy: &ReplicationPolicy| policy.metadata.name.clone().unwrap_or_default();
-    let (was, is) = (name(old), name(new));
-    if was != is {
-        problems.push(format!(
-            "the data directory holds the ReplicationPolicy {was}, not {is}: give its name back, \
-             or choose another directory with --data"
-        ));
-        return;
-    }
-    if let Err(violations) = validate_update(old, new) {
-        problems.extend(violations.iter().map(|v| format!("ReplicationPolicy {is}: {v}")));
-    }
     let (was, is) = (old.spec.brokers, new.spec.brokers);
     if is < was {
         problems.push(format!(
@@ -251,11 +262,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_change_is_refused_together() {
+    fn a_topic_keeps_its_partitions_whatever_its_resource_is_called() {
         let first = Desired::new(loaded(12, 6), None).unwrap();
-        let problems = Desired::new(loaded(6, 3), Some(first.to_store())).unwrap_err();
-        assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].contains("spec.shards"), "{problems:?}");
-        assert!(problems[1].contains("partitions"), "{problems:?}");
+        let mut renamed = loaded(12, 3);
+        renamed.topics[0].metadata.name = Some("other".to_owned());
+        renamed.topics[0].spec.name = Some("orders".to_owned());
+        let problems = Desired::new(renamed, Some(first.to_store())).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains("spec.partitions")), "{problems:?}");
     }
 }
