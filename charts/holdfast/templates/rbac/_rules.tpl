@@ -1,0 +1,40 @@
+{{/* What the operator does in the namespaces that it serves, and nothing else. */}}
+{{- define "holdfast.rules" -}}
+# The custom resources: read by watching; Shards are the operator's own.
+- apiGroups: [holdfast.dev]
+  resources: [replicationpolicies, topics, queues]
+  verbs: [get, list, watch, patch, update]
+- apiGroups: [holdfast.dev]
+  resources: [shards]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [holdfast.dev]
+  resources: [replicationpolicies/status, topics/status, queues/status, shards/status]
+  verbs: [get, patch, update]
+- apiGroups: [holdfast.dev]
+  resources: [replicationpolicies/finalizers, topics/finalizers, queues/finalizers]
+  verbs: [update]
+# What a policy becomes.
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [""]
+  resources: [services, configmaps, secrets]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, update, delete]
+# Pods are made by the StatefulSet, and rolled one by one by deleting them.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+# Volumes are deleted only where the policy says so; patched to grow.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
