@@ -32,6 +32,7 @@ lint: $(DENY) ## formatting, clippy, licences, generated files
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(DENY) check --hide-inclusion-graph licenses bans sources
 	tests/lint
+	charts/crds --check
 
 $(DENY):
 	cargo install --quiet --locked --root .cache/tools cargo-deny@$(DENY_VERSION)
@@ -44,6 +45,18 @@ unit: ## unit and property tests
 clients: build ## other people's clients against three local brokers
 	tests/clients/run
 
+.PHONY: image
+image: ## the one image, as .cache/image/holdfast.tar; needs no docker
+	image/build $(IMAGE)
+
+.PHONY: chart
+chart: ## lint the Helm chart, and compare what it makes with charts/golden
+	charts/check
+
+.PHONY: e2e
+e2e: image chart ## a real Kubernetes on this machine (root), the chart, and every fault; about half an hour
+	tests/e2e/run $(FAULTS)
+
 .PHONY: conformance
 conformance: build ## other people's test suites; takes about an hour
 	tests/conformance/run
@@ -53,8 +66,9 @@ bench: build ## side by side with Apache Kafka on this machine
 	bench/run
 
 .PHONY: crds
-crds: ## write crds/ anew from the Rust types
+crds: ## write crds/ anew from the Rust types, and the chart's copies
 	cargo run --quiet --locked -p holdfast-api --bin crdgen
+	charts/crds
 
 .PHONY: clean
 clean: ## remove what was built, cached and stored here
