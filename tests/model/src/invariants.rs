@@ -1,0 +1,215 @@
+//! What must hold after every step, judged from outside.
+
+use holdfast_protocol::{FlushMode, ShardRecord};
+
+use crate::disk::Entry;
+use crate::setup::{BROKERS, Setup};
+use crate::state::{Node, State};
+
+/// An invariant, by its name in the issue and in `docs/model.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Invariant {
+    /// What a leader has committed is what every replica knows to be committed, for ever.
+    CommittedNeverLost,
+    /// No epoch has two leaders, and none has one that stopped and leads it again.
+    OneLeaderPerEpoch,
+    /// No broker goes back to an older epoch, and neither does the record.
+    EpochNeverRegresses,
+    /// Two logs with an entry of one epoch at one position are the same up to there.
+    LogMatching,
+    /// A leader has everything that leaders of its epoch or of older ones have committed.
+    LeaderHasAllCommitted,
+    /// No log is cut below what its replica knows to be committed, and nobody asks for that.
+    NoTruncateBelowCommitted,
+    /// The recorded in-sync replicas are never fewer than the minimum.
+    IsrNeverBelowMinimum,
+    /// No replica leads whose log may have lost something since it joined the in-sync replicas.
+    OnlyProvenAreElected,
+    /// Whatever an operator writes is one of the few changes of the present record that the
+    /// arbitrary operator makes too: so stale ones change nothing about safety.
+    OperatorIrrelevance,
+    /// A leader that answers shows all that any older leader has committed, and nothing else.
+    ConsistentRead,
+    /// What is committed is on at least as many replicas as the minimum when it is committed.
+    MinCopies,
+}
+
+impl Invariant {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::CommittedNeverLost,
+        Self::OneLeaderPerEpoch,
+        Self::EpochNeverRegresses,
+        Self::LogMatching,
+        Self::LeaderHasAllCommitted,
+        Self::NoTruncateBelowCommitted,
+        Self::IsrNeverBelowMinimum,
+        Self::OnlyProvenAreElected,
+        Self::OperatorIrrelevance,
+        Self::ConsistentRead,
+        Self::MinCopies,
+    ];
+}
+
+/// Notes what leaders have newly committed, and judges the state.
+pub(crate) fn look(setup: &Setup, state: &mut State) {
+    let broken = one_leader(state)
+        .or_else(|| newly_committed(setup, state))
+        .or_else(|| known_is_committed(state))
+        .or_else(|| leaders(state))
+        .or_else(|| logs_match(state));
+    state.judge(broken);
+    let record = state.store.record();
+    if record.isr.len() < record.min_in_sync_replicas as usize {
+        state.judge(Some(Invariant::IsrNeverBelowMinimum));
+    }
+}
+
+fn one_leader(state: &mut State) -> Option<Invariant> {
+    for broker in 0..BROKERS {
+        let node = &state.nodes[broker];
+        let Some(epoch) = node.replica.as_ref().and_then(holdfast_core::Replica::leads) else {
+            continue;
+        };
+        let who = (epoch, crate::state::id(broker), true);
+        if state.seen.leaders.contains(&who) {
+            continue;
+        }
+        if state.seen.leaders.iter().any(|(led, _, _)| *led == epoch) {
+            return Some(Invariant::OneLeaderPerEpoch);
+        }
+        let leaders = &mut state.seen_mut().leaders;
+        leaders.push(who);
+        leaders.sort_unstable();
+    }
+    None
+}
+
+fn newly_committed(setup: &Setup, state: &mut State) -> Option<Invariant> {
+    for broker in 0..BROKERS {
+        let Some(replica) = &state.nodes[broker].replica else { continue };
+        let Some(epoch) = replica.leads() else { continue };
+        let committed = index(replica.committed().0);
+        for at in state.seen.committed.len()..committed {
+            let Some(entry) = state.nodes[broker].disk.log.get(at).copied() else {
+                return Some(Invariant::CommittedNeverLost);
+            };
+            let holds = |node: &&std::sync::Arc<Node>| holds(setup.flush, node, at, entry);
+            let copies = state.nodes.iter().filter(holds).count();
+            // A copy that was there when it was told of may be lost with a disk since.
+            let gone = usize::from(state.spent.lost_copies);
+            if copies + gone < setup.min_in_sync as usize {
+                return Some(Invariant::MinCopies);
+            }
+            state.seen_mut().committed.push((entry, epoch));
+        }
+    }
+    None
+}
+
+fn holds(flush: FlushMode, node: &Node, at: usize, entry: Entry) -> bool {
+    let end = match flush {
+        FlushMode::Sync => node.disk.durable,
+        FlushMode::Async => node.disk.log.len(),
+    };
+    at < end && node.disk.log[at] == entry
+}
+
+fn known_is_committed(state: &State) -> Option<Invariant> {
+    let committed = &state.seen.committed;
+    for node in &state.nodes {
+        let Some(replica) = &node.replica else { continue };
+        let known = index(replica.committed().0);
+        let same = known <= committed.len()
+            && known <= node.disk.log.len()
+            && node.disk.log[..known].iter().zip(committed).all(|(own, (all, _))| own == all);
+        if !same {
+            return Some(Invariant::CommittedNeverLost);
+        }
+    }
+    None
+}
+
+fn leaders(state: &State) -> Option<Invariant> {
+    for node in &state.nodes {
+        let Some(replica) = &node.replica else { continue };
+        let Some(epoch) = replica.leads() else { continue };
+        if node.unproven {
+            return Some(Invariant::OnlyProvenAreElected);
+        }
+        let older = |by: holdfast_protocol::Epoch| by <= epoch;
+        for (at, (entry, by)) in state.seen.committed.iter().enumerate() {
+            if older(*by) && node.disk.log.get(at) != Some(entry) {
+                return Some(Invariant::LeaderHasAllCommitted);
+            }
+            let shown = index(replica.committed().0);
+            if replica.confirmed().is_some() && *by < epoch && at >= shown {
+                return Some(Invariant::ConsistentRead);
+            }
+        }
+    }
+    None
+}
+
+fn logs_match(state: &State) -> Option<Invariant> {
+    for (number, node) in state.nodes.iter().enumerate() {
+        for other in &state.nodes[..number] {
+            let (one, two) = (&node.disk.log, &other.disk.log);
+            let last = one.iter().zip(two).rposition(|(one, two)| one.epoch == two.epoch);
+            if last.is_some_and(|last| one[..=last] != two[..=last]) {
+                return Some(Invariant::LogMatching);
+            }
+        }
+    }
+    None
+}
+
+/// Judges a write of the store: `after` in place of `before`.
+pub(crate) fn written(
+    state: &State,
+    before: &ShardRecord,
+    after: &ShardRecord,
+) -> Option<Invariant> {
+    if after.epoch < before.epoch {
+        return Some(Invariant::EpochNeverRegresses);
+    }
+    if after.version.generation > before.version.generation {
+        // Adopted from what brokers know, after the store went back.
+        let restored = state.spent.rollbacks > 0;
+        return (!restored).then_some(Invariant::OperatorIrrelevance);
+    }
+    let allowed = after.version == before.version.next()
+        && after.replicas == before.replicas
+        && after.unclean_epoch == before.unclean_epoch
+        && (is_election(before, after)
+            || is_vacated(before, after)
+            || is_membership(state, before, after));
+    (!allowed).then_some(Invariant::OperatorIrrelevance)
+}
+
+fn is_election(before: &ShardRecord, after: &ShardRecord) -> bool {
+    after.epoch == before.epoch.next()
+        && after.leader.is_some_and(|leader| after.isr.contains(&leader))
+        && is_fenced(before, after)
+}
+
+fn is_vacated(before: &ShardRecord, after: &ShardRecord) -> bool {
+    after.epoch == before.epoch && after.leader.is_none() && after.isr == before.isr
+}
+
+fn is_membership(state: &State, before: &ShardRecord, after: &ShardRecord) -> bool {
+    let asked = state.seen.asked.contains(&after.isr);
+    after.epoch == before.epoch
+        && after.leader == before.leader
+        && after.leader.is_some_and(|leader| after.isr.contains(&leader))
+        && (asked || is_fenced(before, after))
+}
+
+fn is_fenced(before: &ShardRecord, after: &ShardRecord) -> bool {
+    let floor = before.isr.len().min(before.min_in_sync_replicas as usize);
+    after.isr.len() >= floor && after.isr.iter().all(|member| before.isr.contains(member))
+}
+
+pub(crate) fn index(number: u64) -> usize {
+    usize::try_from(number).expect("logs of the model are short")
+}

@@ -1,0 +1,52 @@
+//! The record store: compare-and-swap, writes that arrive late, and restores from a backup.
+
+use holdfast_protocol::ShardRecord;
+
+use crate::invariants::written;
+use crate::setup::{Setup, Shell};
+use crate::state::{Call, State};
+
+impl State {
+    /// A write reaches the store; gives whether it happened.
+    pub(crate) fn swap(&mut self, setup: &Setup, call: &Call) -> bool {
+        let Some(record) = &call.record else { return false };
+        let matches = call.expected == Some(self.store.record().version);
+        if !matches && setup.missing.keeps(Shell::CompareAndSwap) {
+            return false;
+        }
+        let before = self.store.record().clone();
+        if setup.missing.keeps(Shell::CompareAndSwap) {
+            let broken = written(self, &before, record);
+            self.judge(broken);
+        }
+        self.prove(&before, record);
+        let store = self.store_mut();
+        store.history.push(record.clone());
+        store.at = store.history.len() - 1;
+        self.seen_mut().asked.clear();
+        true
+    }
+
+    /// Who joins the in-sync replicas under the name of its log is proven from then on.
+    fn prove(&mut self, before: &ShardRecord, after: &ShardRecord) {
+        for member in after.isr.iter().filter(|member| !before.isr.contains(member)) {
+            let broker = member.broker.0 as usize;
+            let node = &self.nodes[broker];
+            if node.unproven && node.disk.incarnation == member.incarnation {
+                self.node_mut(broker).unproven = false;
+            }
+        }
+    }
+
+    /// The store is restored: it has an older record again.
+    pub(crate) fn roll_back(&mut self, at: usize) {
+        self.store_mut().at = at;
+        self.spent.rollbacks += 1;
+        self.seen_mut().asked.clear();
+    }
+
+    /// The arbitrary operator writes `next` over the record `base` that it read.
+    pub(crate) fn change(&mut self, setup: &Setup, base: &ShardRecord, next: ShardRecord) {
+        self.swap(setup, &Call { expected: Some(base.version), record: Some(next) });
+    }
+}
