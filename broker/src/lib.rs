@@ -8,6 +8,7 @@ mod ablation;
 mod clock;
 mod control;
 mod http;
+mod inspect;
 mod leaving;
 mod node;
 mod outbox;

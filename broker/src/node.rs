@@ -106,6 +106,11 @@ impl Node {
         self.settings.tls.clone()
     }
 
+    /// Where its data lies.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        &self.settings.data
+    }
+
     pub(crate) fn boot(&self) -> Boot {
         self.boot
     }

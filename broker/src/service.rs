@@ -11,11 +11,12 @@ use holdfast_protocol::{
     BrokerId, Epoch, Offset, ShardId, StreamId, TopicId, control, group, placement,
 };
 use holdfast_service::{
-    Append, AppendError, Appended, CatalogError, ClusterView, GroupError, Pending, Read, ReadError,
-    ReadLimit, Service, StreamOffsets,
+    Append, AppendError, Appended, CatalogError, CatalogShard, ClusterView, Disk, GroupError,
+    Pending, Read, ReadError, ReadLimit, Service, StreamOffsets,
 };
 use tokio::sync::{oneshot, watch};
 
+use crate::inspect;
 use crate::node::Node;
 use crate::peer::client::dial;
 use crate::shard::{AppendCommand, Ask, Handle};
@@ -196,6 +197,14 @@ impl Service for Broker {
         let handle = self.node.shard(shard).ok_or(GroupError::NotCoordinator)?;
         let answer = handle.ask(|reply| Ask::Group(request, reply)).await;
         answer.unwrap_or(Err(GroupError::NotCoordinator))
+    }
+
+    fn disk(&self) -> Disk {
+        inspect::disk(&self.node)
+    }
+
+    async fn catalog_shard(&self) -> CatalogShard {
+        inspect::catalog_shard(&self.node).await
     }
 }
 

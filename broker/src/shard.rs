@@ -20,7 +20,7 @@ use holdfast_core::state::State;
 use holdfast_protocol::group;
 use holdfast_protocol::topic::Topic;
 use holdfast_protocol::{
-    BrokerId, Offset, Position, ShardId, ShardRecord, StreamId, TopicId, Version,
+    BrokerId, Member, Offset, Position, ShardId, ShardRecord, StreamId, TopicId, Version,
 };
 use holdfast_service::{Append, AppendError, Appended, CatalogError, GroupError};
 use tokio::sync::{mpsc, oneshot};
@@ -63,6 +63,8 @@ pub(crate) enum Ask {
     Group(group::Request, oneshot::Sender<Result<group::Answer, GroupError>>),
     Checkpoint(oneshot::Sender<Option<CheckpointImage>>),
     Groups(oneshot::Sender<Vec<holdfast_protocol::control::GroupLag>>),
+    /// The followers that a leader knows, and up to where their logs match its own.
+    Followers(oneshot::Sender<Vec<(Member, Position)>>),
 }
 
 /// A batch on its way to the actor.

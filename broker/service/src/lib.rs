@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod error;
+pub mod inspect;
 pub mod stream;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 pub use cluster::{ClusterView, ListenerAddress, ShardView};
 pub use error::{AppendError, CatalogError, GroupError, ReadError};
+pub use inspect::{CatalogReplica, CatalogShard, Disk, StreamSize};
 pub use stream::{Append, Appended, Durability, Pending, Read, ReadLimit, StreamOffsets};
 
 /// The broker, as a door sees it.
@@ -122,6 +124,12 @@ pub trait Service: Clone + Send + Sync + 'static {
         shard: ShardId,
         request: group::Request,
     ) -> impl Future<Output = Result<group::Answer, GroupError>> + Send;
+
+    /// Where this broker keeps its replicas, and how large they are.
+    fn disk(&self) -> Disk;
+
+    /// The replicas of the shard that holds the catalog, as far as this broker knows.
+    fn catalog_shard(&self) -> impl Future<Output = CatalogShard> + Send;
 }
 
 /// A batch and how it lies in memory; cheap to clone.

@@ -28,14 +28,15 @@ fn streams(node: &Arc<Node>, topic: &Topic) -> Vec<StreamStatus> {
     streams
         .filter_map(|stream| {
             let shard = placement::shard_of_stream(stream, shards);
-            let offsets = node.shard(shard)?.view.offsets(stream).ok()?;
+            let handle = node.shard(shard)?;
+            let offsets = handle.view.offsets(stream).ok()?;
             Some(StreamStatus {
                 topic: stream.topic.0.to_vec().into(),
                 partition: stream.partition,
                 shard: shard.0,
                 start: offsets.start.0,
                 end: offsets.end.0,
-                bytes: 0,
+                bytes: handle.view.bytes(stream),
             })
         })
         .collect()

@@ -210,6 +210,9 @@ impl Actor {
             Ask::Groups(reply) => {
                 let _ = reply.send(self.group_lags());
             }
+            Ask::Followers(reply) => {
+                let _ = reply.send(self.core.replica().followers().collect());
+            }
         }
     }
 

@@ -38,6 +38,7 @@ impl Report {
 struct StreamView {
     start: Offset,
     end: Offset,
+    bytes: u64,
     epochs: Vec<(Epoch, Offset)>,
 }
 
@@ -83,6 +84,18 @@ impl View {
         Ok(StreamOffsets { start, end, epoch })
     }
 
+    /// What every stream of the shard takes in the log, bytes, whether this broker leads or not.
+    pub(crate) fn sizes(&self) -> Vec<(StreamId, u64)> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        streams.iter().map(|(id, view)| (*id, view.bytes)).collect()
+    }
+
+    /// What a stream takes in the log, bytes.
+    pub(crate) fn bytes(&self, stream: StreamId) -> u64 {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        streams.get(&stream).map_or(0, |view| view.bytes)
+    }
+
     /// Where the largest epoch at or below `epoch` ends in a stream.
     pub(crate) fn epoch_end(
         &self,
@@ -115,6 +128,7 @@ impl View {
                     let view = streams.entry(id).or_default();
                     view.start = stream.start;
                     view.end = stream.end;
+                    view.bytes = stream.bytes;
                     if view.epochs != stream.epochs {
                         view.epochs.clone_from(&stream.epochs);
                     }

@@ -1,5 +1,7 @@
 //! The APIs: one handler a file. What they share is how a request is taken in and answered.
 
+mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
 mod coordinator;
 mod create_partitions;
@@ -10,7 +12,10 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -19,8 +24,10 @@ mod init_producer_id;
 mod join_group;
 mod leaders;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -155,11 +162,18 @@ pub(crate) async fn begin<S: Service>(
         ApiKey::InitProducerId => later(call, init_producer_id::handle),
         ApiKey::OffsetForLeaderEpoch => later(call, offset_for_leader_epoch::handle),
         ApiKey::DescribeConfigs => later(call, describe_configs::handle),
+        ApiKey::AlterConfigs => later(call, alter_configs::handle),
+        ApiKey::DescribeLogDirs => later(call, describe_log_dirs::handle),
         ApiKey::CreatePartitions => later(call, create_partitions::handle),
         ApiKey::DeleteGroups => later(call, delete_groups::handle),
+        ApiKey::ElectLeaders => later(call, elect_leaders::handle),
         ApiKey::IncrementalAlterConfigs => later(call, incremental_alter_configs::handle),
+        ApiKey::AlterPartitionReassignments => later(call, alter_partition_reassignments::handle),
+        ApiKey::ListPartitionReassignments => later(call, list_partition_reassignments::handle),
         ApiKey::OffsetDelete => later(call, offset_delete::handle),
+        ApiKey::DescribeQuorum => later(call, describe_quorum::handle),
         ApiKey::DescribeCluster => later(call, describe_cluster::handle),
+        ApiKey::ListConfigResources => later(call, list_config_resources::handle),
         ApiKey::DescribeTopicPartitions => later(call, describe_topic_partitions::handle),
         unknown => return Err(Error::UnknownApi(unknown as i16)),
     })

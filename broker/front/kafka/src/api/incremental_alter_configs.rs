@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use holdfast_protocol::topic::{Catalog, Topic};
-use holdfast_service::Service;
+use holdfast_protocol::topic::{Catalog, Topic, TopicConfig};
+use holdfast_service::{ClusterView, Service};
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
@@ -35,8 +35,15 @@ pub(super) async fn handle<S: Service>(
     let mut answer = IncrementalAlterConfigsResponse::default();
     for asked in request.resources {
         let altered = match asked.resource_type {
-            resource::TOPIC => alter_topic(&call, &asked, request.validate_only).await,
-            resource::BROKER => alter_broker(&call, &asked),
+            resource::TOPIC => {
+                let cluster = call.context().service.cluster();
+                let altered = |config: &TopicConfig| incremented(config, &asked, &cluster);
+                alter_topic(&call, &asked.resource_name, altered, request.validate_only).await
+            }
+            resource::BROKER => {
+                let names = asked.configs.iter().map(|config| &*config.name);
+                alter_broker(&call, &asked.resource_name, names)
+            }
             other => Err(Refusal::new(
                 Code::InvalidRequest,
                 format!("resources of type {other} have no configuration here"),
@@ -54,24 +61,35 @@ pub(super) async fn handle<S: Service>(
     answer
 }
 
-async fn alter_topic<S: Service>(
-    call: &Call<S>,
+fn incremented(
+    config: &TopicConfig,
     asked: &AlterConfigsResource,
+    cluster: &ClusterView,
+) -> Result<TopicConfig, Refusal> {
+    let mut config = config.clone();
+    for entry in &asked.configs {
+        change(&mut config, cluster, &entry.name, operation(entry)?)
+            .map_err(|error| Refusal::new(Code::InvalidConfig, error.to_string()))?;
+    }
+    Ok(config)
+}
+
+/// Gives the topic the configuration that `altered` makes of its present one.
+pub(super) async fn alter_topic<S: Service>(
+    call: &Call<S>,
+    name: &str,
+    altered: impl Fn(&TopicConfig) -> Result<TopicConfig, Refusal>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
     let service = &call.context().service;
     let cluster = service.cluster();
-    let known = |catalog: &Catalog| catalog.by_name(&asked.resource_name).is_some();
+    let known = |catalog: &Catalog| catalog.by_name(name).is_some();
     let catalog = call.context().catalog_with(known).await;
     let found = catalog
-        .by_name(&asked.resource_name)
+        .by_name(name)
         .ok_or_else(|| Refusal::new(Code::UnknownTopicOrPartition, "there is no such topic"))?;
     topics::may_change(&cluster, found)?;
-    let mut topic = Topic::clone(found);
-    for config in &asked.configs {
-        change(&mut topic.config, &cluster, &config.name, operation(config)?)
-            .map_err(|error| Refusal::new(Code::InvalidConfig, error.to_string()))?;
-    }
+    let topic = Topic { config: altered(&found.config)?, ..Topic::clone(found) };
     if validate_only || topic == **found {
         return Ok(());
     }
@@ -99,16 +117,19 @@ fn operation(config: &AlterableConfig) -> Result<Change<'_>, Refusal> {
 }
 
 /// Brokers are configured by the policy; what could do no harm is taken, without effect.
-fn alter_broker<S: Service>(call: &Call<S>, asked: &AlterConfigsResource) -> Result<(), Refusal> {
-    let name: &str = &asked.resource_name;
+pub(super) fn alter_broker<'a, S: Service>(
+    call: &Call<S>,
+    name: &str,
+    mut configs: impl Iterator<Item = &'a str>,
+) -> Result<(), Refusal> {
     if !name.is_empty() && name.parse() != Ok(call.context().broker()) {
         let message = format!("this is broker {}; ask {name}", call.context().broker());
         return Err(Refusal::new(Code::InvalidRequest, message));
     }
-    match asked.configs.iter().find(|config| !broker::is_ignored(&config.name)) {
+    match configs.find(|config| !broker::is_ignored(config)) {
         None => Ok(()),
         Some(config) => {
-            let message = format!("`{}` can't be set; see the policy", &*config.name);
+            let message = format!("`{config}` can't be set; see the policy");
             Err(Refusal::new(Code::InvalidConfig, message))
         }
     }

@@ -30,7 +30,7 @@ const fn api(key: ApiKey, versions: (i16, i16), flexible: i16, body: &'static Re
 /// Everything that is served, by key. What is not here is not advertised, so that clients fall
 /// back: transactions (24 to 28), the new group protocol (68, 69), telemetry (71, 72), share
 /// groups, SASL.
-pub const APIS: [Api; 26] = [
+pub const APIS: [Api; 33] = [
     api(ApiKey::Produce, (3, 13), 9, &data::PRODUCE),
     api(ApiKey::Fetch, (4, 18), 12, &data::FETCH),
     api(ApiKey::ListOffsets, (1, 10), 6, &data::LIST_OFFSETS),
@@ -51,11 +51,18 @@ pub const APIS: [Api; 26] = [
     api(ApiKey::InitProducerId, (0, 5), 2, &data::INIT_PRODUCER_ID),
     api(ApiKey::OffsetForLeaderEpoch, (2, 4), 4, &data::OFFSET_FOR_LEADER_EPOCH),
     api(ApiKey::DescribeConfigs, (1, 4), 4, &admin::DESCRIBE_CONFIGS),
+    api(ApiKey::AlterConfigs, (0, 2), 2, &admin::ALTER_CONFIGS),
+    api(ApiKey::DescribeLogDirs, (1, 4), 2, &admin::DESCRIBE_LOG_DIRS),
     api(ApiKey::CreatePartitions, (0, 3), 2, &admin::CREATE_PARTITIONS),
     api(ApiKey::DeleteGroups, (0, 2), 2, &group::DELETE_GROUPS),
+    api(ApiKey::ElectLeaders, (0, 2), 2, &admin::ELECT_LEADERS),
     api(ApiKey::IncrementalAlterConfigs, (0, 1), 1, &admin::INCREMENTAL_ALTER_CONFIGS),
+    api(ApiKey::AlterPartitionReassignments, (0, 1), 0, &admin::ALTER_REASSIGNMENTS),
+    api(ApiKey::ListPartitionReassignments, (0, 0), 0, &admin::LIST_REASSIGNMENTS),
     api(ApiKey::OffsetDelete, (0, 0), NEVER, &group::OFFSET_DELETE),
+    api(ApiKey::DescribeQuorum, (0, 2), 0, &admin::DESCRIBE_QUORUM),
     api(ApiKey::DescribeCluster, (0, 2), 0, &admin::DESCRIBE_CLUSTER),
+    api(ApiKey::ListConfigResources, (0, 1), 0, &admin::LIST_CONFIG_RESOURCES),
     api(ApiKey::DescribeTopicPartitions, (0, 0), 0, &admin::DESCRIBE_TOPIC_PARTITIONS),
 ];
 

@@ -6,6 +6,7 @@ mod admin;
 mod client;
 mod fetch;
 mod groups;
+mod inspect;
 mod limits;
 mod memory;
 mod metadata;

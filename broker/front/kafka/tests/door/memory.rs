@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 use holdfast_protocol::topic::{Catalog, Declarer, Topic, TopicConfig};
-use holdfast_protocol::{BrokerId, Epoch, Offset, ShardId, StreamId, TopicId, group, placement};
+use holdfast_protocol::{
+    BrokerId, Epoch, Incarnation, Offset, Position, ShardId, StreamId, TopicId, group, placement,
+};
 use holdfast_service::{
-    Append, AppendError, Appended, CatalogError, ClusterView, Durability, GroupError,
-    ListenerAddress, Pending, Read, ReadError, ReadLimit, Service, ShardView, StreamOffsets,
+    Append, AppendError, Appended, CatalogError, CatalogReplica, CatalogShard, ClusterView, Disk,
+    Durability, GroupError, ListenerAddress, Pending, Read, ReadError, ReadLimit, Service,
+    ShardView, StreamOffsets, StreamSize,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -317,5 +320,35 @@ impl Service for Memory {
         let mut state = self.state();
         state.group_requests.push(request);
         state.group_answers.pop().unwrap_or(Err(GroupError::NotCoordinator))
+    }
+
+    fn disk(&self) -> Disk {
+        let state = self.state();
+        let sizes = state.streams.iter().map(|(stream, held)| StreamSize {
+            stream: *stream,
+            bytes: held.batches.iter().map(|(_, batch)| batch.len() as u64).sum(),
+        });
+        Disk {
+            path: "/data".to_owned(),
+            total_bytes: Some(1000),
+            usable_bytes: None,
+            streams: sizes.collect(),
+        }
+    }
+
+    async fn catalog_shard(&self) -> CatalogShard {
+        let view = self.state().cluster.shards[0].clone();
+        let log = |broker: &BrokerId| {
+            (broker.0 < 3).then(|| (Incarnation([7; 16]), Position(u64::from(broker.0) * 10)))
+        };
+        let replicas = view.replicas.iter();
+        CatalogShard {
+            leader: view.leader,
+            epoch: view.epoch,
+            committed: Position(10),
+            replicas: replicas
+                .map(|broker| CatalogReplica { broker: *broker, log: log(broker) })
+                .collect(),
+        }
     }
 }

@@ -94,6 +94,13 @@ pub(crate) fn all() -> Vec<Sample> {
     add.each(0..=2, delete_groups);
     add.each(0..=1, incremental_alter_configs);
     add.each(0..=0, offset_delete);
+    add.each(0..=2, alter_configs);
+    add.each(1..=4, describe_log_dirs);
+    add.each(0..=2, elect_leaders);
+    add.each(0..=1, alter_partition_reassignments);
+    add.each(0..=0, list_partition_reassignments);
+    add.each(0..=2, describe_quorum);
+    add.each(0..=1, list_config_resources);
     add.each(0..=2, describe_cluster);
     add.each(0..=0, describe_topic_partitions);
     samples
@@ -399,6 +406,70 @@ pub(crate) fn incremental_alter_configs(_version: i16) -> IncrementalAlterConfig
         .with_resource_name(text("made"))
         .with_configs(vec![config]);
     IncrementalAlterConfigsRequest::default().with_resources(vec![asked])
+}
+
+pub(crate) fn alter_configs(_version: i16) -> AlterConfigsRequest {
+    use alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let config =
+        AlterableConfig::default().with_name(text("retention.bytes")).with_value(Some(text("9")));
+    let asked = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text("made"))
+        .with_configs(vec![config]);
+    AlterConfigsRequest::default().with_resources(vec![asked])
+}
+
+pub(crate) fn describe_log_dirs(_version: i16) -> DescribeLogDirsRequest {
+    use describe_log_dirs_request::DescribableLogDirTopic;
+    let asked = DescribableLogDirTopic::default().with_topic(topic()).with_partitions(vec![0, 1]);
+    DescribeLogDirsRequest::default().with_topics(Some(vec![asked]))
+}
+
+pub(crate) fn elect_leaders(_version: i16) -> ElectLeadersRequest {
+    use elect_leaders_request::TopicPartitions;
+    let asked = TopicPartitions::default().with_topic(topic()).with_partitions(vec![0, 9]);
+    ElectLeadersRequest::default().with_timeout_ms(10_000).with_topic_partitions(Some(vec![asked]))
+}
+
+pub(crate) fn alter_partition_reassignments(_version: i16) -> AlterPartitionReassignmentsRequest {
+    use alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+    let same = vec![BrokerId(3), BrokerId(1), BrokerId(2)];
+    let asked = |index, replicas| {
+        ReassignablePartition::default().with_partition_index(index).with_replicas(replicas)
+    };
+    let partitions = vec![
+        asked(0, Some(same.clone())),
+        asked(0, None),
+        asked(0, Some(vec![BrokerId(1), BrokerId(2)])),
+        asked(9, Some(same)),
+    ];
+    let asked = ReassignableTopic::default().with_name(topic()).with_partitions(partitions);
+    AlterPartitionReassignmentsRequest::default().with_timeout_ms(10_000).with_topics(vec![asked])
+}
+
+pub(crate) fn list_partition_reassignments(_version: i16) -> ListPartitionReassignmentsRequest {
+    use list_partition_reassignments_request::ListPartitionReassignmentsTopics;
+    let asked = ListPartitionReassignmentsTopics::default()
+        .with_name(topic())
+        .with_partition_indexes(vec![0]);
+    ListPartitionReassignmentsRequest::default()
+        .with_timeout_ms(10_000)
+        .with_topics(Some(vec![asked]))
+}
+
+pub(crate) fn describe_quorum(_version: i16) -> DescribeQuorumRequest {
+    use describe_quorum_request::{PartitionData, TopicData};
+    let asked = |name: &'static str| {
+        TopicData::default()
+            .with_topic_name(TopicName(text(name)))
+            .with_partitions(vec![PartitionData::default()])
+    };
+    DescribeQuorumRequest::default().with_topics(vec![asked("__cluster_metadata"), asked("orders")])
+}
+
+pub(crate) fn list_config_resources(version: i16) -> ListConfigResourcesRequest {
+    let request = ListConfigResourcesRequest::default();
+    if version < 1 { request } else { request.with_resource_types(vec![4, 2, 2, 32]) }
 }
 
 pub(crate) fn offset_delete(_version: i16) -> OffsetDeleteRequest {

@@ -41,6 +41,32 @@ const ALTERED_RESOURCE: Record =
     record(&[always(INT8), always(Text), always(List(&Struct(&ALTERED_CONFIG)))]);
 const ALTERED_CONFIG: Record = record(&[always(Text), always(INT8), always(Text)]);
 
+pub(crate) const ALTER_CONFIGS: Record =
+    record(&[always(List(&Struct(&REPLACED_RESOURCE))), always(INT8)]);
+const REPLACED_RESOURCE: Record =
+    record(&[always(INT8), always(Text), always(List(&Struct(&NEW_CONFIG)))]);
+
+pub(crate) const DESCRIBE_LOG_DIRS: Record = record(&[always(List(&Struct(&TOPIC_PARTITIONS)))]);
+const TOPIC_PARTITIONS: Record = record(&[always(Text), always(List(&INT32))]);
+
+pub(crate) const ELECT_LEADERS: Record =
+    record(&[since(1, INT8), always(List(&Struct(&TOPIC_PARTITIONS))), always(INT32)]);
+
+pub(crate) const ALTER_REASSIGNMENTS: Record =
+    record(&[always(INT32), since(1, INT8), always(List(&Struct(&REASSIGNED_TOPIC)))]);
+const REASSIGNED_TOPIC: Record =
+    record(&[always(Text), always(List(&Struct(&REASSIGNED_PARTITION)))]);
+const REASSIGNED_PARTITION: Record = record(&[always(INT32), always(List(&INT32))]);
+
+pub(crate) const LIST_REASSIGNMENTS: Record =
+    record(&[always(INT32), always(List(&Struct(&TOPIC_PARTITIONS)))]);
+
+pub(crate) const DESCRIBE_QUORUM: Record = record(&[always(List(&Struct(&QUORUM_TOPIC)))]);
+const QUORUM_TOPIC: Record = record(&[always(Text), always(List(&Struct(&QUORUM_PARTITION)))]);
+const QUORUM_PARTITION: Record = record(&[always(INT32)]);
+
+pub(crate) const LIST_CONFIG_RESOURCES: Record = record(&[since(1, List(&INT8))]);
+
 pub(crate) const DESCRIBE_CLUSTER: Record = record(&[always(INT8), since(1, INT8), since(2, INT8)]);
 
 pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Record = record(&[
