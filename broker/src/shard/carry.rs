@@ -49,6 +49,9 @@ impl Actor {
                     Err(error) => self.step_back(&error),
                 }
             }
+            // What the log can't take is not asked for; the core asks again, and so it goes on once
+            // the failure is past.
+            Output::Fetch(..) if self.failure.is_some() => {}
             Output::Fetch(to, fetch) => self.node.links.fetch(&self.node, to, shard, fetch),
             Output::Serve { to, key, end, committed } => {
                 let Some(answers) = self.answers.get(&to) else { return };
@@ -121,7 +124,9 @@ impl Actor {
         self.give_up_waits();
         self.led = None;
         let checkpoint = self.log.checkpoint().ok().flatten();
-        match open::recover(&self.node, shard, &self.log, checkpoint) {
+        // What was committed stays applied: topics must not vanish while a disk is full.
+        let committed = self.core.replica().committed();
+        match open::recover(&self.node, shard, &self.log, checkpoint, committed) {
             Ok(core) => self.core = core,
             Err(error) => {
                 error!(%shard, %error, "the replica can't be recovered; stopping");

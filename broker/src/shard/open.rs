@@ -38,7 +38,7 @@ pub enum OpenError {
 pub(crate) fn open(node: &Arc<Node>, shard: ShardId, dir: &Path) -> Result<Handle, OpenError> {
     let (mut log, recovered) = ShardLog::open(dir, Config::default())?;
     let checkpoint = settle_identity(shard, node.boot(), &mut log, recovered)?;
-    let core = recover(node, shard, &log, checkpoint)?;
+    let core = recover(node, shard, &log, checkpoint, Position(0))?;
     let view = Arc::new(View::new(log.reader()));
     let (events_tx, events) = mpsc::channel(EVENTS_MAX);
     let (appends_tx, appends) = mpsc::channel(APPENDS_MAX);
@@ -108,12 +108,14 @@ fn record_of(shard: ShardId, meta: &Meta) -> Result<Option<ShardRecord>, OpenErr
         .ok_or(OpenError::Record(shard))
 }
 
-/// The core over what the log holds.
+/// The core over what the log holds. Up to `committed` it is known to be committed, beside what the
+/// log itself says.
 pub(super) fn recover(
     node: &Node,
     shard: ShardId,
     log: &ShardLog,
     checkpoint: Option<Vec<u8>>,
+    committed: Position,
 ) -> Result<Shard, OpenError> {
     let (state, history) = match checkpoint {
         Some(bytes) => {
@@ -126,7 +128,7 @@ pub(super) fn recover(
         incarnation: log.meta().incarnation,
         end: log.end(),
         epochs: joined(&history, from, log.epochs()),
-        committed: log.meta().committed.max(from).min(log.end()),
+        committed: log.meta().committed.max(committed).max(from).min(log.end()),
         record: record_of(shard, log.meta())?,
         gaps_until: log.clean_point(),
     };
