@@ -18,7 +18,7 @@ use crate::logging;
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Number of this broker, from 0.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_BROKER")]
     id: u32,
     /// Id of the cluster: operators and peers of another one are refused.
     #[arg(long)]
@@ -35,8 +35,8 @@ pub(crate) struct Arguments {
     /// Address for /metrics, /livez and /readyz.
     #[arg(long, value_name = "IP:PORT")]
     http: SocketAddr,
-    /// Directory of ca.crt, tls.crt and tls.key for connections among brokers and with the
-    /// operator; read again when they change. Without it these connections are plain, and
+    /// Directory of ca.crt, tls.crt and tls.key (or broker-<ID>.crt and .key) for connections
+    /// among brokers and with the operator; read again when they change. Without it these connections are plain, and
     /// anyone who reaches --peer is let in.
     #[arg(long, value_name = "DIR")]
     tls_dir: Option<PathBuf>,

@@ -17,6 +17,7 @@ mod session;
 mod settings;
 mod snapshot;
 pub mod store;
+pub mod tls;
 mod topics;
 
 pub use operator::{DeleteTopic, Handle, Operator, StopBroker};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Error};
 
 use crate::bounds::HEADER_BYTES_MAX;
@@ -40,12 +41,20 @@ async fn dial(
     address: Arc<str>,
     tls: Tls,
     role: Role,
-) -> io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
-    let socket = TcpStream::connect(&*address).await?;
+) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    handshake(&address, &tls, role).await.map(TokioIo::new)
+}
+
+/// The encrypted connection itself, for whoever speaks something else on it.
+///
+/// # Errors
+/// Where nobody listens, or somebody else.
+pub async fn handshake(address: &str, tls: &Tls, role: Role) -> io::Result<TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let name = tls.name_of(role).map_err(io::Error::other)?;
     let connected = TlsConnector::from(tls.client()).connect(name, socket).await;
-    connected.map(TokioIo::new).map_err(|error| {
+    connected.map_err(|error| {
         let text = format!("{address} does not prove to be {}: {error}", tls.own().other(role));
         io::Error::new(error.kind(), text)
     })

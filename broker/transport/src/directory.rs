@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::credentials::{AUTHORITIES_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE};
-use crate::identity::Identity;
+use crate::credentials::{AUTHORITIES_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE, shared_files};
+use crate::identity::{Identity, Role};
 use crate::tls::{self, Tls};
 
 /// Time between two looks at the files.
@@ -49,7 +49,7 @@ pub enum ReadError {
 /// # Errors
 /// Where a file is missing, or they don't fit together, or are somebody else's.
 pub fn open(own: Identity, directory: &Path) -> Result<Tls, ReadError> {
-    let credentials = read(directory)?;
+    let credentials = read(directory, own.role())?;
     Tls::new(own, &credentials)
         .map_err(|source| ReadError::Credentials { directory: directory.to_owned(), source })
 }
@@ -60,7 +60,7 @@ pub async fn follow(tls: Tls, directory: PathBuf) -> Infallible {
     let mut used: Option<Credentials> = None;
     let mut told = String::new();
     loop {
-        let found = match read(&directory) {
+        let found = match read(&directory, tls.own().role()) {
             Ok(found) if used.as_ref() == Some(&found) => Ok(()),
             Ok(found) => tls
                 .replace(&found)
@@ -85,19 +85,26 @@ pub async fn follow(tls: Tls, directory: PathBuf) -> Infallible {
     }
 }
 
-/// The files of `directory`, a few kilobytes together.
+/// What `role` finds in `directory`, a few kilobytes together.
 ///
 /// # Errors
 /// Where one can't be read.
-pub fn read(directory: &Path) -> Result<Credentials, ReadError> {
+pub fn read(directory: &Path, role: Role) -> Result<Credentials, ReadError> {
+    let (mut certificate, mut key) = (CERTIFICATE_FILE.to_owned(), KEY_FILE.to_owned());
+    if !directory.join(&certificate).exists() {
+        let (shared, of_shared) = shared_files(role);
+        if directory.join(&shared).exists() {
+            (certificate, key) = (shared, of_shared);
+        }
+    }
     let file = |name: &str| {
         let path = directory.join(name);
         read_file(&path).map_err(|source| ReadError::File { path, source })
     };
     Ok(Credentials {
         authorities: file(AUTHORITIES_FILE)?,
-        certificate: file(CERTIFICATE_FILE)?,
-        key: file(KEY_FILE)?,
+        certificate: file(&certificate)?,
+        key: file(&key)?,
     })
 }
 

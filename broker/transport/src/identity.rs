@@ -2,8 +2,9 @@
 //!
 //! A certificate names its holder by one DNS name (a subject alternative name) under
 //! `holdfast.internal`: `operator.<cluster>.holdfast.internal`, or
-//! `broker-<id>.<cluster>.holdfast.internal`. No resolver ever sees these names: they are what
-//! the ordinary check of a server's name is done with, whatever address was dialled.
+//! `broker-<id>.<cluster>.holdfast.internal`; a cluster `<namespace>/<name>` is
+//! `<name>.<namespace>` there. No resolver ever sees these names: they are what the ordinary
+//! check of a server's name is done with, whatever address was dialled.
 
 use std::fmt;
 
@@ -14,6 +15,9 @@ use rustls::pki_types::CertificateDer;
 const SUFFIX: &str = "holdfast.internal";
 /// The longest part of a DNS name, characters (RFC 1035, section 2.3.4).
 const LABEL_MAX: usize = 63;
+
+/// A namespace and a name.
+const PARTS_MAX: usize = 2;
 
 /// What somebody does in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,8 +49,8 @@ pub struct Identity {
 pub enum Error {
     /// The cluster's id can't be a part of a name.
     #[error(
-        "cluster id `{0}` can't stand in a certificate: use at most 63 of a-z, 0-9 and `-`, \
-         beginning and ending with a letter or digit"
+        "cluster id `{0}` can't stand in a certificate: use `name` or `namespace/name`, each of \
+         at most 63 of a-z, 0-9 and `-`, beginning and ending with a letter or digit"
     )]
     ClusterId(String),
     /// The certificate is none.
@@ -63,7 +67,8 @@ impl Identity {
     /// # Errors
     /// Where the cluster's id can't be a part of a DNS name.
     pub fn new(cluster: &str, role: Role) -> Result<Self, Error> {
-        if !is_label(cluster) {
+        let mut parts = cluster.split('/');
+        if !(parts.by_ref().take(PARTS_MAX).all(is_label) && parts.next().is_none()) {
             return Err(Error::ClusterId(cluster.to_owned()));
         }
         Ok(Self { cluster: cluster.to_owned(), role })
@@ -86,11 +91,12 @@ impl Identity {
     fn parse(name: &str) -> Option<Self> {
         let rest = name.strip_suffix(SUFFIX)?.strip_suffix('.')?;
         let (holder, cluster) = rest.split_once('.')?;
+        let parts: Vec<&str> = cluster.rsplit('.').collect();
         let role = match holder.strip_prefix("broker-") {
             Some(id) => Role::Broker(BrokerId(id.parse().ok()?)),
             None => (holder == "operator").then_some(Role::Operator)?,
         };
-        let identity = Self::new(cluster, role).ok()?;
+        let identity = Self::new(&parts.join("/"), role).ok()?;
         // One name for one holder: not `broker-007`.
         (identity.name() == name).then_some(identity)
     }
@@ -98,9 +104,11 @@ impl Identity {
     /// The name in the certificate.
     #[must_use]
     pub fn name(&self) -> String {
+        let parts: Vec<&str> = self.cluster.rsplit('/').collect();
+        let cluster = parts.join(".");
         match self.role {
-            Role::Operator => format!("operator.{}.{SUFFIX}", self.cluster),
-            Role::Broker(id) => format!("broker-{id}.{}.{SUFFIX}", self.cluster),
+            Role::Operator => format!("operator.{cluster}.{SUFFIX}"),
+            Role::Broker(id) => format!("broker-{id}.{cluster}.{SUFFIX}"),
         }
     }
 
@@ -148,6 +156,7 @@ mod tests {
         for (cluster, role, name) in [
             ("orders", Role::Operator, "operator.orders.holdfast.internal"),
             ("o-1", Role::Broker(BrokerId(12)), "broker-12.o-1.holdfast.internal"),
+            ("shop/orders", Role::Operator, "operator.orders.shop.holdfast.internal"),
         ] {
             let identity = Identity::new(cluster, role).unwrap();
             assert_eq!(identity.name(), name);
@@ -157,7 +166,8 @@ mod tests {
             "operator.holdfast.internal",
             "operator.orders.holdfast.internal.",
             "operator.orders.evil.internal",
-            "operator.a.b.holdfast.internal",
+            "operator.a.b.c.holdfast.internal",
+            "operator..b.holdfast.internal",
             "broker-.orders.holdfast.internal",
             "broker-1.orders.xholdfast.internal",
             "broker-01.orders.holdfast.internal",
@@ -169,7 +179,9 @@ mod tests {
         ] {
             assert_eq!(Identity::parse(name), None, "{name}");
         }
-        for cluster in ["", "a.b", "Orders", "-a", "a_b", "a b", &"a".repeat(64)] {
+        for cluster in
+            ["", "a.b", "a/b/c", "/a", "a/", "Orders", "-a", "a_b", "a b", &"a".repeat(64)]
+        {
             let refused = Identity::new(cluster, Role::Operator);
             assert_eq!(refused, Err(Error::ClusterId(cluster.to_owned())));
         }

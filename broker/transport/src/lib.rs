@@ -21,8 +21,8 @@ pub use bounds::{
     CONNECTION_STREAMS_MAX, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT,
     HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES,
 };
-pub use credentials::{AUTHORITIES_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE};
-pub use dial::{connect, endpoint};
+pub use credentials::{AUTHORITIES_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE, shared_files};
+pub use dial::{connect, endpoint, handshake};
 pub use directory::{ReadError, follow, open, read};
 pub use identity::{Error as IdentityError, Identity, Role};
 pub use peer::Peer;

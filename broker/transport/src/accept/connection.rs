@@ -28,6 +28,12 @@ enum Stream {
 }
 
 impl Connection {
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
     pub(super) fn plain(socket: TcpStream, place: OwnedSemaphorePermit) -> Self {
         Self { stream: Stream::Plain(socket), peer: Peer::Anyone, _place: place }
     }

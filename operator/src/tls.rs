@@ -1,0 +1,145 @@
+//! The authority of a cluster: its certificates made, renewed and replaced, without a gap.
+//!
+//! [`renew`] takes what there is, what is wanted and the time, and says what there should be. The
+//! caller keeps two sets of files, as two Secrets: [`Bundle::private`] for the operator alone
+//! (the authority's key, and the operator's own certificate), and [`Bundle::brokers`], which all
+//! brokers mount (`ca.crt`, and `broker-<id>.crt` and `.key` for each). It writes the private
+//! set first.
+//!
+//! An authority is valid for [`AUTHORITY_LIFE_S`] and replaced after two thirds of that, in steps
+//! that are [`PROPAGATION_S`] apart, so that every holder has seen one step before the next:
+//! 1. the next authority is trusted beside the present one;
+//! 2. it issues all certificates anew, and the old one is still trusted;
+//! 3. the old one is dropped.
+//!
+//! So at any moment everyone trusts whoever issued anyone's certificate, be it read late by one
+//! step. Certificates are valid for [`LEAF_LIFE_S`] and renewed after two thirds of that. What
+//! can't be read counts as missing; an authority whose key is lost is trusted until all
+//! certificates are issued anew.
+
+mod bundle;
+mod certificate;
+mod decide;
+
+#[cfg(test)]
+mod tests;
+
+use holdfast_protocol::BrokerId;
+use holdfast_transport::{Identity, IdentityError, Role};
+
+pub use bundle::{Bundle, Files};
+use certificate::Leaf;
+pub use decide::Change;
+
+const HOUR_S: i64 = 3600;
+const DAY_S: i64 = 24 * HOUR_S;
+
+/// How long an authority's certificate is valid, seconds: two years.
+pub const AUTHORITY_LIFE_S: i64 = 730 * DAY_S;
+/// How long an operator's or broker's certificate is valid, seconds: ninety days.
+pub const LEAF_LIFE_S: i64 = 90 * DAY_S;
+/// How long every holder may take to see new files, seconds. Kubernetes takes about a minute and
+/// a half to bring a changed Secret to a pod; a node that is away for longer finds its brokers
+/// dead anyway.
+pub const PROPAGATION_S: i64 = 600;
+/// Certificates are valid from so long before they are made, seconds: clocks differ.
+pub(crate) const BACKDATE_S: i64 = HOUR_S;
+/// After this part of its life a certificate is due.
+const DUE: (i64, i64) = (2, 3);
+
+/// What certificates there should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Id of the cluster.
+    pub cluster: String,
+    /// All of its brokers.
+    pub brokers: Vec<BrokerId>,
+    /// An authority made before this moment is replaced, seconds since 1970; 0 for none. For a
+    /// person who wants another one before it is due.
+    pub authority_since_s: i64,
+}
+
+/// What should be written now, and why.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// What there should be.
+    pub bundle: Bundle,
+    /// What was changed, in order, for people.
+    pub changes: Vec<Change>,
+}
+
+/// Why no certificate can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster's id can't stand in a certificate.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The maker of certificates refuses.
+    #[error("a certificate can't be made: {0}")]
+    Make(#[from] rcgen::Error),
+    /// A moment that no certificate can carry.
+    #[error("the time {0} s since 1970 can't stand in a certificate")]
+    Time(i64),
+    /// The changes don't come to an end, which is a fault of this program.
+    #[error("the certificates don't settle; the last change was: {0}")]
+    Unsettled(Change),
+}
+
+/// What there should be at `now_s` (seconds since 1970), or `None` where all is as it should be.
+/// To be asked every few minutes. Keys are drawn anew; all else follows from the arguments.
+///
+/// # Errors
+/// Where a certificate can't be made; what there is stays in use then.
+pub fn renew(current: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Option<Renewal>, Error> {
+    // Every change is made once, or once for every holder.
+    let changes_max = 8 + 2 * (wanted.brokers.len() + current.brokers.len());
+    let mut bundle = current.clone();
+    let mut changes = Vec::new();
+    while let Some(change) = decide::next(&bundle, wanted, now_s)? {
+        if changes.len() == changes_max {
+            return Err(Error::Unsettled(change));
+        }
+        apply(&mut bundle, &change, wanted, now_s)?;
+        changes.push(change);
+    }
+    if changes.is_empty() && !bundle.is_published() {
+        changes.push(Change::Publish);
+    }
+    Ok((!changes.is_empty()).then_some(Renewal { bundle, changes }))
+}
+
+fn apply(bundle: &mut Bundle, change: &Change, wanted: &Wanted, now_s: i64) -> Result<(), Error> {
+    match change {
+        Change::NewAuthority => {
+            bundle.previous = bundle.still_trusted(now_s);
+            bundle.next = None;
+            bundle.signer = Some(certificate::authority(&wanted.cluster, now_s)?);
+        }
+        Change::Prepare => bundle.next = Some(certificate::authority(&wanted.cluster, now_s)?),
+        Change::Promote => {
+            let old = std::mem::replace(&mut bundle.signer, bundle.next.take());
+            bundle.previous.extend(old.map(|old| old.certificate));
+        }
+        Change::DropPrevious => bundle.previous.clear(),
+        Change::Issue(role) => {
+            let Some(signer) = &bundle.signer else { return Ok(()) };
+            let identity = Identity::new(&wanted.cluster, *role)?;
+            let leaf = certificate::leaf(signer, &identity, now_s)?;
+            bundle.put(*role, leaf);
+        }
+        Change::Remove(broker) => drop(bundle.brokers.remove(broker)),
+        Change::Publish => {}
+    }
+    Ok(())
+}
+
+/// All holders of a certificate.
+fn holders(wanted: &Wanted) -> impl Iterator<Item = Role> + '_ {
+    std::iter::once(Role::Operator).chain(wanted.brokers.iter().copied().map(Role::Broker))
+}
+
+/// Whether `made_s` is so long ago that what lives for `life_s` is due.
+fn is_due(made_s: i64, life_s: i64, now_s: i64) -> bool {
+    let (part, whole) = DUE;
+    now_s - made_s >= life_s / whole * part
+}
