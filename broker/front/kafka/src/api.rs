@@ -115,7 +115,12 @@ impl<S: Service> Call<S> {
     }
 
     fn decode<T: Decodable>(&self) -> Result<T, Error> {
-        codec::decode(&self.request.body, self.version())
+        self.decode_as(self.version())
+    }
+
+    /// Decodes as another version than was asked, of the same shape.
+    fn decode_as<T: Decodable>(&self, version: i16) -> Result<T, Error> {
+        codec::decode(&self.request.body, version)
     }
 
     /// The answer with `body`.
@@ -145,6 +150,7 @@ pub(crate) async fn begin<S: Service>(
         ApiKey::Produce => return produce::begin(call).await,
         ApiKey::Fetch => fetch::answer(call).boxed(),
         ApiKey::ApiVersions => api_versions::answer(call).boxed(),
+        ApiKey::DescribeLogDirs => describe_log_dirs::answer(call).boxed(),
         ApiKey::ListOffsets => later(call, list_offsets::handle),
         ApiKey::Metadata => later(call, metadata::handle),
         ApiKey::OffsetCommit => later(call, offset_commit::handle),
@@ -163,7 +169,6 @@ pub(crate) async fn begin<S: Service>(
         ApiKey::OffsetForLeaderEpoch => later(call, offset_for_leader_epoch::handle),
         ApiKey::DescribeConfigs => later(call, describe_configs::handle),
         ApiKey::AlterConfigs => later(call, alter_configs::handle),
-        ApiKey::DescribeLogDirs => later(call, describe_log_dirs::handle),
         ApiKey::CreatePartitions => later(call, create_partitions::handle),
         ApiKey::DeleteGroups => later(call, delete_groups::handle),
         ApiKey::ElectLeaders => later(call, elect_leaders::handle),

@@ -10,6 +10,7 @@ mod cursor;
 mod fetch;
 mod frame;
 mod header;
+pub(crate) mod log_dirs;
 mod requests;
 mod schema;
 

@@ -16,14 +16,27 @@ use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, 
 use kafka_protocol::protocol::StrBytes;
 
 use super::Call;
+use crate::codec::log_dirs;
+use crate::connection::Reply;
 use crate::context::wire_id;
 
 /// First version that tells the size of the disk.
 const SPACE: i16 = 4;
 
-pub(super) async fn handle<S: Service>(
-    call: Arc<Call<S>>,
-    request: DescribeLogDirsRequest,
+pub(super) async fn answer<S: Service>(call: Arc<Call<S>>) -> Reply {
+    match call.decode_as(call.version().min(log_dirs::KNOWN)) {
+        Ok(request) => {
+            let body = describe(&call, &request);
+            let (api, header) = (call.request.api, &call.request.header);
+            call.sent(log_dirs::encode(api, header, &body).map(Reply::Answer))
+        }
+        Err(error) => Reply::Close(format!("malformed request: {error}")),
+    }
+}
+
+fn describe<S: Service>(
+    call: &Call<S>,
+    request: &DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
     let service = &call.context().service;
     let catalog = service.catalog();

@@ -52,7 +52,7 @@ pub const APIS: [Api; 33] = [
     api(ApiKey::OffsetForLeaderEpoch, (2, 4), 4, &data::OFFSET_FOR_LEADER_EPOCH),
     api(ApiKey::DescribeConfigs, (1, 4), 4, &admin::DESCRIBE_CONFIGS),
     api(ApiKey::AlterConfigs, (0, 2), 2, &admin::ALTER_CONFIGS),
-    api(ApiKey::DescribeLogDirs, (1, 4), 2, &admin::DESCRIBE_LOG_DIRS),
+    api(ApiKey::DescribeLogDirs, (1, 5), 2, &admin::DESCRIBE_LOG_DIRS),
     api(ApiKey::CreatePartitions, (0, 3), 2, &admin::CREATE_PARTITIONS),
     api(ApiKey::DeleteGroups, (0, 2), 2, &group::DELETE_GROUPS),
     api(ApiKey::ElectLeaders, (0, 2), 2, &admin::ELECT_LEADERS),

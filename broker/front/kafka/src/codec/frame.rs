@@ -11,6 +11,12 @@ use super::header::Header;
 #[error("the answer can't be encoded: {0}")]
 pub(crate) struct Unencodable(String);
 
+impl Unencodable {
+    pub(super) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
 /// A whole answer, length and header included.
 #[derive(Debug)]
 pub(crate) struct Frame {

@@ -96,6 +96,7 @@ pub(crate) fn all() -> Vec<Sample> {
     add.each(0..=0, offset_delete);
     add.each(0..=2, alter_configs);
     add.each(1..=4, describe_log_dirs);
+    add.log_dirs_5();
     add.each(0..=2, elect_leaders);
     add.each(0..=1, alter_partition_reassignments);
     add.each(0..=0, list_partition_reassignments);
@@ -109,6 +110,29 @@ pub(crate) fn all() -> Vec<Sample> {
 struct Add<'a>(&'a mut Vec<Sample>);
 
 impl Add<'_> {
+    /// Version 5, which the crate does not know: the request is that of version 4.
+    fn log_dirs_5(&mut self) {
+        let request = describe_log_dirs(4);
+        let mut body = BytesMut::new();
+        request.encode(&mut body, 4).unwrap();
+        let mut frame = BytesMut::from(&frame(4, CORRELATION, &request)[..]);
+        frame[6..8].copy_from_slice(&5_i16.to_be_bytes());
+        self.0.push(Sample {
+            key: 35,
+            version: 5,
+            body: body.freeze(),
+            frame: frame.freeze(),
+            decode: |body, _| decode_request::<DescribeLogDirsRequest>(body, 4),
+            read_answer: |answer, _| {
+                // One directory: its new field, and two counts of tagged fields.
+                let mut answer = answer.to_vec();
+                assert_eq!(answer.split_off(answer.len() - 3), [0, 0, 0]);
+                answer.extend([0, 0]);
+                read_answer::<DescribeLogDirsRequest>(answer.into(), 4)
+            },
+        });
+    }
+
     fn each<Q: Request>(&mut self, versions: std::ops::RangeInclusive<i16>, of: fn(i16) -> Q) {
         for version in versions {
             let request = of(version);
