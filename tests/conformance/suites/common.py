@@ -49,12 +49,21 @@ def not_run(path, target):
     return {row[0]: row[2] for row in _rows(path) if len(row) == 3 and row[1] in (EVERYWHERE, target)}
 
 
-def stops_at(path, name, why):
+def stops_at(path, target, name, why):
     """The reason why a test can't go on past a certain place, where that is what it failed at; otherwise None.
 
     Such a line has a fourth column, the beginning of what the test says there: all before it was run and passed.
     """
     for row in _rows(path):
-        if len(row) == 4 and row[0] == name[: len(row[0])] and why.startswith(row[3]):
+        is_here = len(row) == 4 and row[1] in (EVERYWHERE, target)
+        if is_here and row[0] == name[: len(row[0])] and why.startswith(row[3]):
             return row[2]
     return None
+
+
+def parts(path, target):
+    """Parts of tests that stop before them, to be run by themselves: pairs of the test and the part.
+
+    A line is NAME, WHERE and PART.
+    """
+    return [(row[0], row[2]) for row in _rows(path) if row[1] in (EVERYWHERE, target)]
