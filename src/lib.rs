@@ -1,12 +1,14 @@
 //! The `holdfast` program: one command, one file.
 //!
-//! `holdfast up` runs a whole cluster on this machine, `holdfast broker` one broker. A library
+//! `holdfast up` runs a whole cluster on this machine, `holdfast broker` one broker;
+//! `holdfast verify` tries a cluster as a client would. A library
 //! only so that tests can have the same program with a rule of replication taken away
 //! (`src/ablation.rs`).
 
 mod broker;
 mod logging;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,7 @@ struct Cli {
 enum Command {
     Up(up::Arguments),
     Broker(broker::Arguments),
+    Verify(verify::Arguments),
 }
 
 /// Runs the program with the arguments of the process.
@@ -37,6 +40,7 @@ pub fn run() -> ExitCode {
     let ended = match command {
         Command::Up(arguments) => runtime.block_on(up::run(arguments)),
         Command::Broker(arguments) => runtime.block_on(broker::run(arguments)),
+        Command::Verify(arguments) => runtime.block_on(verify::run(arguments)),
     };
     match ended {
         Ok(code) => code,
