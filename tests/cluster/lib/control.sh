@@ -65,6 +65,17 @@ start_etcd() {
 }
 
 start_api() {
+  # What the pods' service accounts ask for, so that tests can count calls, and see what was refused.
+  mkdir -p "$state/log"
+  cat >"$state/audit.yaml" <<YAML
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, userGroups: ["system:serviceaccounts:kube-system"]}
+- {level: Metadata, userGroups: ["system:serviceaccounts"]}
+- {level: None}
+YAML
   start apiserver "$bin/kube-apiserver" --etcd-servers="http://$net.1:2379" \
     --bind-address="$net.1" --advertise-address="$net.1" --secure-port=6443 \
     --service-cluster-ip-range=$services --authorization-mode=Node,RBAC --allow-privileged=true --profiling=false \
@@ -73,6 +84,7 @@ start_api() {
     --kubelet-client-certificate="$pki/apiserver.crt" --kubelet-client-key="$pki/apiserver.key" \
     --service-account-issuer=https://kubernetes.default.svc \
     --service-account-key-file="$pki/sa.pub" --service-account-signing-key-file="$pki/sa.key" \
+    --audit-policy-file="$state/audit.yaml" --audit-log-path="$state/log/audit" --audit-log-maxsize=500 \
     --requestheader-client-ca-file="$pki/ca.crt" --requestheader-allowed-names= \
     --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
     --requestheader-extra-headers-prefix=X-Remote-Extra-

@@ -8,7 +8,7 @@ pods=10.244              # pods of node N are in $pods.N.0/24
 services=10.96.0.0/16
 service_api=10.96.0.1
 service_dns=10.96.0.10
-volumes_per_node=8
+volumes_per_node=24      # a released one is not used again
 volume_size=20Gi
 
 state=${CLUSTER_STATE:-/var/lib/holdfast-cluster}
