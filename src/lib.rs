@@ -1,12 +1,12 @@
 //! The `holdfast` program: one command, one file.
 //!
-//! `holdfast up` runs a whole cluster on this machine, `holdfast broker` one broker;
-//! `holdfast verify` tries a cluster as a client would. A library
-//! only so that tests can have the same program with a rule of replication taken away
-//! (`src/ablation.rs`).
+//! `holdfast up` runs a whole cluster on this machine, `holdfast broker` one broker, `holdfast
+//! operator` the operator on Kubernetes. A library only so that tests can have the same program
+//! with a rule of replication taken away (`src/ablation.rs`).
 
 mod broker;
 mod logging;
+mod operator;
 mod up;
 mod verify;
 
@@ -27,6 +27,7 @@ enum Command {
     Up(up::Arguments),
     Broker(broker::Arguments),
     Verify(verify::Arguments),
+    Operator(operator::Arguments),
 }
 
 /// Runs the program with the arguments of the process.
@@ -41,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Up(arguments) => runtime.block_on(up::run(arguments)),
         Command::Broker(arguments) => runtime.block_on(broker::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(verify::run(arguments)),
+        Command::Operator(arguments) => runtime.block_on(operator::run(arguments)),
     };
     match ended {
         Ok(code) => code,

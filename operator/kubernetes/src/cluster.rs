@@ -1,0 +1,153 @@
+//! What the brokers of a policy are told, and where they are found.
+
+use std::time::Duration;
+
+use holdfast_api::policy::{ClientTopics, FlushMode, UncleanElection};
+use holdfast_api::topic::Cleanup;
+use holdfast_api::{ReplicationPolicySpec, Topic};
+use holdfast_operator::{BrokerAddress, Settings};
+use holdfast_operator_core::Policy;
+use holdfast_protocol::{BrokerId, TopicId, command, control};
+use kube::ResourceExt;
+
+use crate::names::{self, Key, PEER_PORT};
+
+/// The most partitions that a client may declare, as for a Topic.
+const CLIENT_PARTITIONS_MAX: u32 = 1024;
+/// A follower that was not at its leader's end for longer leaves the in-sync replicas.
+const REPLICA_LAG_MS_MAX: u64 = 10_000;
+
+/// The listener for clients in the cluster.
+const INTERNAL: &str = "internal";
+/// The listener for clients outside of it.
+const EXTERNAL: &str = "external";
+
+/// What a policy's embedded operator is made from.
+pub(crate) struct Blueprint<'a> {
+    pub(crate) identity: &'a str,
+    pub(crate) domain: &'a str,
+    pub(crate) key: &'a Key,
+    pub(crate) spec: &'a ReplicationPolicySpec,
+    /// How many brokers there are.
+    pub(crate) brokers: u32,
+    /// Where clients outside of the cluster find each broker, as far as that is known.
+    pub(crate) external: Vec<Option<(String, u16)>>,
+    pub(crate) patience: Duration,
+}
+
+impl Blueprint<'_> {
+    /// The name of a broker's pod in DNS.
+    pub(crate) fn host(&self, broker: u32) -> String {
+        let Key { namespace, name } = self.key;
+        let (pod, headless) = (names::pod(name, broker), names::headless(name));
+        format!("{pod}.{headless}.{namespace}.svc.{}", self.domain)
+    }
+
+    /// Where clients in the cluster begin.
+    pub(crate) fn bootstrap(&self) -> String {
+        let Key { namespace, name } = self.key;
+        let port = self.spec.listeners.kafka.internal.port;
+        format!("{name}.{namespace}.svc.{}:{port}", self.domain)
+    }
+
+    /// Where clients outside of the cluster begin.
+    pub(crate) fn external_bootstrap(&self) -> Option<String> {
+        let known = self.external.iter().flatten();
+        let all: Vec<String> = known.map(|(host, port)| format!("{host}:{port}")).collect();
+        (!all.is_empty()).then(|| all.join(","))
+    }
+
+    fn peer(&self, broker: u32) -> String {
+        format!("{}:{PEER_PORT}", self.host(broker))
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let brokers = (0..self.brokers)
+            .map(|broker| BrokerAddress { id: BrokerId(broker), peer: self.peer(broker) });
+        Settings {
+            name: self.identity.to_owned(),
+            cluster_id: names::cluster_id(self.key),
+            policy: self.policy(),
+            brokers: brokers.collect(),
+            cluster: self.cluster(),
+            patience: self.patience,
+            tls: None,
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        let spec = self.spec;
+        Policy {
+            brokers: self.brokers,
+            replicas: spec.replicas,
+            min_in_sync_replicas: spec.min_in_sync_replicas,
+            shards: spec.shards,
+            flush: match spec.flush.mode {
+                FlushMode::Sync => holdfast_protocol::FlushMode::Sync,
+                FlushMode::Async => holdfast_protocol::FlushMode::Async,
+            },
+            detection_timeout_ms: spec.failover.detection_timeout.as_millis(),
+            unclean_election: match spec.unclean_election() {
+                UncleanElection::Never => holdfast_protocol::UncleanElection::Never,
+                UncleanElection::AllReported => holdfast_protocol::UncleanElection::AllReported,
+            },
+        }
+    }
+
+    fn cluster(&self) -> control::Cluster {
+        let spec = self.spec;
+        control::Cluster {
+            brokers: (0..self.brokers).map(|broker| self.address(broker)).collect(),
+            shards: spec.shards,
+            flush_interval_ms: spec.flush.interval.as_millis(),
+            replica_lag_ms_max: REPLICA_LAG_MS_MAX,
+            clients_may_declare_topics: match spec.client_declared.topics {
+                ClientTopics::Deny => false,
+                ClientTopics::Create | ClientTopics::AutoCreate => true,
+            },
+            client_topic_partitions: spec.client_declared.partitions,
+            client_topic_partitions_max: CLIENT_PARTITIONS_MAX,
+        }
+    }
+
+    fn address(&self, broker: u32) -> control::BrokerAddress {
+        let internal = control::Advertised {
+            listener: INTERNAL.to_owned(),
+            host: self.host(broker),
+            port: self.spec.listeners.kafka.internal.port.into(),
+        };
+        let external = self.external.get(broker as usize).and_then(Option::as_ref);
+        let external = external.map(|(host, port)| control::Advertised {
+            listener: EXTERNAL.to_owned(),
+            host: host.clone(),
+            port: (*port).into(),
+        });
+        control::BrokerAddress {
+            broker,
+            peer: self.peer(broker),
+            kafka: [Some(internal), external].into_iter().flatten().collect(),
+        }
+    }
+}
+
+/// A Topic as it is declared to the brokers; `None` where its uid is none.
+pub(crate) fn declaration(topic: &Topic) -> Option<command::Topic> {
+    let id = TopicId::try_from(topic.uid()?).ok()?;
+    let spec = &topic.spec;
+    let cleanup = match spec.cleanup {
+        Cleanup::Delete => command::Cleanup::Delete,
+        Cleanup::Compact => command::Cleanup::Compact,
+    };
+    Some(command::Topic {
+        id: id.0.to_vec().into(),
+        name: topic.topic_name(),
+        partitions: spec.partitions,
+        config: Some(command::TopicConfig {
+            retention_ms: spec.retention.time.as_millis(),
+            retention_bytes: spec.retention.bytes.map(holdfast_api::ByteSize::bytes),
+            cleanup: cleanup.into(),
+            message_bytes_max: spec.max_message_bytes,
+        }),
+        declared_by: command::Declarer::Yaml.into(),
+    })
+}

@@ -1,0 +1,143 @@
+//! What Prometheus is told of the operator.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Failure {
+    kind: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    method: String,
+    code: u16,
+}
+
+/// Why a reconciliation failed, in a word.
+pub(crate) trait Reason {
+    fn reason(&self) -> &'static str;
+}
+
+impl Reason for crate::policy::Error {
+    fn reason(&self) -> &'static str {
+        crate::policy::Error::reason(self)
+    }
+}
+
+impl Reason for crate::topic::Error {
+    fn reason(&self) -> &'static str {
+        crate::topic::Error::reason(self)
+    }
+}
+
+impl Reason for crate::apply::Error {
+    fn reason(&self) -> &'static str {
+        "ApplyFailed"
+    }
+}
+
+/// The operator's metrics.
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    reconciled: Family<Kind, Counter>,
+    seconds: Family<Kind, Counter<f64, AtomicU64>>,
+    failed: Family<Failure, Counter>,
+    requests: Family<Request, Counter>,
+    active: Gauge,
+    policies: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("holdfast_operator");
+        let metrics = Self {
+            reconciled: Family::default(),
+            seconds: Family::default(),
+            failed: Family::default(),
+            requests: Family::default(),
+            active: Gauge::default(),
+            policies: Gauge::default(),
+            registry: Mutex::default(),
+        };
+        registry.register("reconciles", "Reconciliations that ended", metrics.reconciled.clone());
+        registry.register_with_unit(
+            "reconcile",
+            "Time spent in reconciliations",
+            Unit::Seconds,
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "reconcile_errors",
+            "Reconciliations that failed and are tried again",
+            metrics.failed.clone(),
+        );
+        registry.register(
+            "api_requests",
+            "Requests to the API server, watches included",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "active",
+            "1 where this operator holds the lease",
+            metrics.active.clone(),
+        );
+        registry.register(
+            "policies",
+            "ReplicationPolicies whose brokers this operator calls",
+            metrics.policies.clone(),
+        );
+        Self { registry: Mutex::new(registry), ..metrics }
+    }
+
+    /// A reconciliation ended.
+    pub(crate) fn reconciled<E: Reason>(
+        &self,
+        kind: &'static str,
+        took: Duration,
+        error: Option<&E>,
+    ) {
+        self.reconciled.get_or_create(&Kind { kind }).inc();
+        self.seconds.get_or_create(&Kind { kind }).inc_by(took.as_secs_f64());
+        if let Some(error) = error {
+            self.failed.get_or_create(&Failure { kind, reason: error.reason() }).inc();
+        }
+    }
+
+    /// The API server answered.
+    pub(crate) fn requested(&self, method: &str, code: u16) {
+        self.requests.get_or_create(&Request { method: method.to_owned(), code }).inc();
+    }
+
+    pub(crate) fn set_active(&self, active: bool) {
+        self.active.set(i64::from(active));
+    }
+
+    pub(crate) fn set_policies(&self, policies: usize) {
+        self.policies.set(i64::try_from(policies).unwrap_or(i64::MAX));
+    }
+
+    /// All of them, in the OpenMetrics text format.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a String can't fail.
+        let _: Result<(), _> = encode(&mut text, &registry);
+        text
+    }
+}

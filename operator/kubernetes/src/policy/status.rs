@@ -1,0 +1,192 @@
+//! The status of a policy: what is true of it now.
+
+use holdfast_api::policy::{BrokerTotals, Endpoints, ReplicationPolicyStatus, ShardTotals};
+use holdfast_operator_core::Status;
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use kube::runtime::events::EventType;
+
+use super::observe::{Observed, is_ready};
+use super::roll::Step;
+use super::{Outcome, blueprint};
+use crate::apply;
+use crate::conditions::{DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions, holds};
+use crate::context::Context;
+use crate::names::{self, CONTAINER};
+
+/// Writes the status, where it changed.
+pub(super) async fn write(
+    observed: &Observed,
+    outcome: &Outcome,
+    blocked: Option<&String>,
+    ctx: &Context,
+) -> Result<(), apply::Error> {
+    let policy = &*observed.policy;
+    let before = ctx.policy_status.current(policy, policy.status.as_ref()).unwrap_or_default();
+    let mut wanted = judge(observed, outcome);
+    if let Some(by) = blocked {
+        wanted.push(Wanted::new(DELETION_BLOCKED, true, "TopicsExist", by.clone()));
+    }
+    let generation = policy.metadata.generation;
+    let status = ReplicationPolicyStatus {
+        observed_generation: generation,
+        conditions: conditions(&wanted, &before.conditions, generation, Timestamp::now()),
+        ..numbers(observed, outcome, &before, ctx)
+    };
+    if status == before {
+        return Ok(());
+    }
+    let newly_blocked =
+        holds(&status.conditions, DELETION_BLOCKED) && !holds(&before.conditions, DELETION_BLOCKED);
+    let newly_stalled = holds(&status.conditions, STALLED) && !holds(&before.conditions, STALLED);
+    ctx.policy_status.write(policy, status).await?;
+    let about = policy.object_ref(&());
+    if let (true, Some(by)) = (newly_blocked, blocked) {
+        ctx.recorder.write(&about, EventType::Warning, "DeletionBlocked", by.clone()).await;
+    }
+    if let (true, Some(stalled)) = (newly_stalled, wanted.iter().find(|w| w.kind == STALLED)) {
+        let note = stalled.message.clone();
+        ctx.recorder.write(&about, EventType::Warning, stalled.reason, note).await;
+    }
+    Ok(())
+}
+
+/// What can be counted.
+fn numbers(
+    observed: &Observed,
+    outcome: &Outcome,
+    before: &ReplicationPolicyStatus,
+    ctx: &Context,
+) -> ReplicationPolicyStatus {
+    let running = observed.running.as_ref();
+    let status = running.map(|running| &running.snapshot.status);
+    let failover = running.and_then(|running| running.last_failover.clone());
+    let blueprint = blueprint(observed, outcome.verdict.brokers, ctx);
+    ReplicationPolicyStatus {
+        selector: Some(names::query(&names::selector(&observed.key.name))),
+        brokers: Some(brokers(observed)),
+        shards: status.map(shards),
+        endpoints: Some(Endpoints {
+            kafka: Some(blueprint.bootstrap()),
+            kafka_external: blueprint.external_bootstrap(),
+        }),
+        last_failover: failover.or_else(|| before.last_failover.clone()),
+        safe_to_restart: status
+            .map(|status| status.brokers.iter().all(|broker| broker.safe_to_restart)),
+        ..ReplicationPolicyStatus::default()
+    }
+}
+
+fn count(items: usize) -> u32 {
+    u32::try_from(items).unwrap_or(u32::MAX)
+}
+
+fn brokers(observed: &Observed) -> BrokerTotals {
+    let statuses = observed.pods.values().filter_map(|pod| pod.status.as_ref());
+    let containers = statuses.filter_map(|status| status.container_statuses.as_ref()).flatten();
+    let ours = containers.filter(|container| container.name == CONTAINER);
+    BrokerTotals {
+        total: count(observed.pods.len()),
+        ready: count(observed.pods.values().filter(|pod| is_ready(pod)).count()),
+        restarts: ours.map(|c| u64::try_from(c.restart_count).unwrap_or(0)).sum(),
+    }
+}
+
+fn shards(status: &Status) -> ShardTotals {
+    ShardTotals {
+        total: count(status.shards.len()),
+        leaderless: count(status.leaderless),
+        under_replicated: count(status.under_replicated),
+        under_min_in_sync_replicas: count(status.under_min_isr),
+    }
+}
+
+/// Ready, Reconciling and Stalled.
+fn judge(observed: &Observed, outcome: &Outcome) -> Vec<Wanted> {
+    let (reason, message) = missing(observed, outcome);
+    let ready = match reason {
+        None => Wanted::new(READY, true, "Ready", "every broker and every shard serves"),
+        // Nothing is known yet, which is no failure.
+        Some("Starting") => Wanted::new(READY, None, "Starting", message.clone()),
+        Some(reason) => Wanted::new(READY, false, reason, message.clone()),
+    };
+    let stalled = stalled(outcome);
+    let working = reason.is_some() && stalled.is_none() && !observed.policy.spec.paused;
+    let reconciling = match reason {
+        Some(reason) if working => Wanted::new(RECONCILING, true, reason, message),
+        _ if observed.policy.spec.paused => {
+            let message = "spec.paused is true: pods and volumes are left as they are";
+            Wanted::new(RECONCILING, false, "Paused", message)
+        }
+        _ => Wanted::new(RECONCILING, false, "Done", ""),
+    };
+    let stalled = match stalled {
+        Some((reason, message)) => Wanted::new(STALLED, true, reason, message),
+        None => Wanted::new(STALLED, false, "NotStalled", ""),
+    };
+    vec![ready, reconciling, stalled]
+}
+
+/// What does not happen without somebody's help.
+fn stalled(outcome: &Outcome) -> Option<(&'static str, String)> {
+    if let Some(fatal) = &outcome.verdict.fatal {
+        return Some((fatal.reason, fatal.message.clone()));
+    }
+    if let Some(error) = outcome.error.as_ref().filter(|error| error.is_final()) {
+        return Some((error.reason(), error.to_string()));
+    }
+    if let Step::Stuck(why) = &outcome.roll {
+        return Some(("BrokerDoesNotStart", why.clone()));
+    }
+    let refused = outcome.verdict.refused.first()?;
+    let all: Vec<&str> = outcome.verdict.refused.iter().map(|p| p.message.as_str()).collect();
+    Some((refused.reason, all.join("; ")))
+}
+
+/// What is not as wanted, the worst first.
+fn missing(observed: &Observed, outcome: &Outcome) -> (Option<&'static str>, String) {
+    if let Some(fatal) = &outcome.verdict.fatal {
+        return (Some(fatal.reason), fatal.message.clone());
+    }
+    let Some(status) = observed.running.as_ref().map(|running| &running.snapshot.status) else {
+        return match &outcome.error {
+            Some(error) => (Some(error.reason()), error.to_string()),
+            None => (Some("Starting"), "the brokers are not called yet".to_owned()),
+        };
+    };
+    let shards = status.shards.len();
+    if status.leaderless > 0 {
+        let message = format!("{} of {shards} shards have no leader", status.leaderless);
+        return (Some("Leaderless"), message);
+    }
+    if status.under_min_isr > 0 {
+        let message =
+            format!("{} of {shards} shards take no acks=all writes", status.under_min_isr);
+        return (Some("UnderMinInSyncReplicas"), message);
+    }
+    if let Some(error) = &outcome.error {
+        return (Some(error.reason()), error.to_string());
+    }
+    match &outcome.roll {
+        Step::Done => {}
+        Step::Replace { broker, .. } => {
+            return (Some("RollingUpdate"), format!("broker {broker} is being replaced"));
+        }
+        Step::Wait(why) => return (Some("BrokersNotReady"), why.clone()),
+        Step::Stuck(why) => return (Some("BrokerDoesNotStart"), why.clone()),
+    }
+    if let Some(refused) = outcome.verdict.refused.first() {
+        return (Some(refused.reason), refused.message.clone());
+    }
+    let wanted = count(status.brokers.len());
+    let ready = brokers(observed).ready;
+    if ready < wanted {
+        return (Some("BrokersNotReady"), format!("{ready} of {wanted} brokers are ready"));
+    }
+    if status.under_replicated > 0 {
+        let message =
+            format!("{} of {shards} shards have a replica behind", status.under_replicated);
+        return (Some("UnderReplicated"), message);
+    }
+    (None, String::new())
+}

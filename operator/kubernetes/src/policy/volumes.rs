@@ -1,0 +1,78 @@
+//! Volumes: grown where the policy wants them larger, deleted where it says so and no broker is
+//! left on them.
+
+use holdfast_api::policy::Reclaim;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::Error;
+use super::observe::Observed;
+use super::validate::Verdict;
+use crate::apply::call;
+use crate::build::quantity;
+use crate::context::Context;
+use crate::names::{Key, MANAGER};
+
+/// Grows volumes, and deletes those of brokers that are no more.
+///
+/// # Errors
+/// Where the storage class does not allow it, or the API server does not answer.
+pub(super) async fn run(
+    observed: &Observed,
+    verdict: &Verdict,
+    ctx: &Context,
+) -> Result<(), Error> {
+    let storage = &observed.policy.spec.storage;
+    let api: Api<PersistentVolumeClaim> =
+        Api::namespaced(ctx.client.clone(), &observed.key.namespace);
+    for (broker, claim) in &observed.claims {
+        let key = Key::of(&**claim);
+        let in_use = *broker < verdict.brokers || observed.pods.contains_key(broker);
+        if in_use {
+            let wanted = storage.size.bytes();
+            if requested(claim).is_some_and(|is| is < wanted) {
+                let size = quantity(storage.size);
+                let body = json!({ "spec": { "resources": { "requests": { "storage": size }}}});
+                let body = Patch::Merge(body);
+                let params =
+                    PatchParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
+                let grow = api.patch(&key.name, &params, &body);
+                call::<PersistentVolumeClaim, _>("grow", &key, grow).await?;
+            }
+        } else if storage.reclaim == Reclaim::Delete && claim.metadata.deletion_timestamp.is_none()
+        {
+            delete(&api, &key, claim).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a volume, with everything on it.
+///
+/// # Errors
+/// Where the API server does not say that it will.
+pub(super) async fn delete(
+    api: &Api<PersistentVolumeClaim>,
+    key: &Key,
+    claim: &PersistentVolumeClaim,
+) -> Result<(), Error> {
+    let params = DeleteParams {
+        preconditions: Some(kube::api::Preconditions { uid: claim.uid(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    let deleted = call::<PersistentVolumeClaim, _>("delete", key, api.delete(&key.name, &params));
+    match deleted.await {
+        Err(error) if error.code() == Some(404) => Ok(()),
+        other => other.map(|_| ()).map_err(Error::from),
+    }
+}
+
+/// What a claim asks for, bytes; `None` where it can't be told.
+fn requested(claim: &PersistentVolumeClaim) -> Option<u64> {
+    let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    let size = serde_json::Value::from(requests.get("storage")?.0.clone());
+    let size: holdfast_api::ByteSize = serde_json::from_value(size).ok()?;
+    Some(size.bytes())
+}

@@ -1,0 +1,85 @@
+//! Shard records as resources, and back.
+
+use holdfast_api::policy::FlushMode as ApiFlush;
+use holdfast_api::shard::{Member as ApiMember, ShardSpec};
+use holdfast_protocol::ids::ParseUuidError;
+use holdfast_protocol::{
+    BrokerId, Epoch, FlushMode, Incarnation, Member, ShardId, ShardRecord, Version,
+};
+
+/// What the Shard resource of `record` wants.
+pub(crate) fn spec(policy: &str, record: &ShardRecord) -> ShardSpec {
+    let member = |member: &Member| ApiMember {
+        broker: member.broker.0,
+        incarnation: member.incarnation.to_string(),
+    };
+    ShardSpec {
+        policy: policy.to_owned(),
+        shard: record.shard.0,
+        generation: record.version.generation,
+        revision: record.version.revision,
+        epoch: record.epoch.0,
+        unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
+        leader: record.leader.as_ref().map(member),
+        isr: record.isr.iter().map(member).collect(),
+        replicas: record.replicas.iter().map(|broker| broker.0).collect(),
+        min_in_sync_replicas: record.min_in_sync_replicas,
+        flush: match record.flush {
+            FlushMode::Sync => ApiFlush::Sync,
+            FlushMode::Async => ApiFlush::Async,
+        },
+    }
+}
+
+/// The record in a Shard resource.
+///
+/// # Errors
+/// Where an incarnation is no UUID.
+pub(crate) fn record(spec: &ShardSpec) -> Result<ShardRecord, ParseUuidError> {
+    let member = |member: &ApiMember| {
+        let incarnation = Incarnation::try_from(member.incarnation.clone())?;
+        Ok(Member { broker: BrokerId(member.broker), incarnation })
+    };
+    Ok(ShardRecord {
+        shard: ShardId(spec.shard),
+        version: Version { generation: spec.generation, revision: spec.revision },
+        epoch: Epoch(spec.epoch),
+        leader: spec.leader.as_ref().map(member).transpose()?,
+        isr: spec.isr.iter().map(member).collect::<Result<_, _>>()?,
+        replicas: spec.replicas.iter().copied().map(BrokerId).collect(),
+        min_in_sync_replicas: spec.min_in_sync_replicas,
+        flush: match spec.flush {
+            ApiFlush::Sync => FlushMode::Sync,
+            ApiFlush::Async => FlushMode::Async,
+        },
+        unclean_epoch: spec.unclean_epoch.map(Epoch),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_its_resource() {
+        let member = |broker, byte| Member {
+            broker: BrokerId(broker),
+            incarnation: Incarnation([byte; 16]),
+        };
+        let full = ShardRecord {
+            shard: ShardId(7),
+            version: Version { generation: 2, revision: 40 },
+            epoch: Epoch(5),
+            leader: Some(member(1, 0xab)),
+            isr: vec![member(1, 0xab), member(0, 0xcd)],
+            replicas: vec![BrokerId(1), BrokerId(2), BrokerId(0)],
+            min_in_sync_replicas: 2,
+            flush: FlushMode::Async,
+            unclean_epoch: Some(Epoch(4)),
+        };
+        let vacant = ShardRecord { leader: None, unclean_epoch: None, ..full.clone() };
+        for before in [full, vacant] {
+            assert_eq!(record(&spec("orders", &before)), Ok(before));
+        }
+    }
+}

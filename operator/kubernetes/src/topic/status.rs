@@ -1,0 +1,178 @@
+//! The status of a Topic: leaders at once, numbers not more often than every few seconds.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use holdfast_api::topic::{PartitionStatus, TopicStatus};
+use holdfast_operator::{PartitionView, TopicView};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use super::{Error, Observed};
+use crate::apply;
+use crate::conditions::{DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions};
+use crate::context::Context;
+use crate::names::Key;
+
+/// Shortest time between two writes of a status of which only numbers changed.
+const NUMBERS_EVERY: Duration = Duration::from_secs(15);
+/// The most groups whose lag is in a status.
+const GROUPS_MAX: usize = 256;
+
+/// When the status of each Topic was written last.
+#[derive(Default)]
+pub(crate) struct Pace(Mutex<BTreeMap<Key, Instant>>);
+
+impl Pace {
+    /// How long numbers of this Topic still have to wait.
+    fn left(&self, key: &Key) -> Duration {
+        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        written.get(key).map_or(Duration::ZERO, |at| NUMBERS_EVERY.saturating_sub(at.elapsed()))
+    }
+
+    fn note(&self, key: Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Instant::now());
+    }
+
+    /// Forgets Topics that are gone.
+    pub(crate) fn retain(&self, is_there: impl Fn(&Key) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_there(key));
+    }
+}
+
+/// Writes the status where it changed; returns after which time there is more to write.
+pub(super) async fn write(
+    observed: &Observed,
+    ctx: &Context,
+) -> Result<Option<Duration>, apply::Error> {
+    let topic = &*observed.topic;
+    let before = ctx.topic_status.current(topic, topic.status.as_ref()).unwrap_or_default();
+    let generation = topic.metadata.generation;
+    let view = observed.view.as_ref().filter(|view| view.wanted && observed.rival.is_none());
+    let status = TopicStatus {
+        observed_generation: generation,
+        conditions: conditions(&judge(observed), &before.conditions, generation, Timestamp::now()),
+        partitions: view.map_or_else(Vec::new, partitions),
+        bytes: view.map(|view| view.bytes).filter(|bytes| *bytes > 0),
+        lag: view.map_or_else(BTreeMap::new, |view| {
+            view.lag.clone().into_iter().take(GROUPS_MAX).collect()
+        }),
+    };
+    if status == before {
+        return Ok(None);
+    }
+    let key = Key::of(topic);
+    let left = ctx.pace.left(&key);
+    if !left.is_zero() && without_numbers(&status) == without_numbers(&before) {
+        return Ok(Some(left));
+    }
+    ctx.topic_status.write(topic, status).await?;
+    ctx.pace.note(key);
+    Ok(None)
+}
+
+/// Says why the messages of a Topic that is being deleted are not deleted yet.
+pub(super) async fn write_deleting(
+    observed: &Observed,
+    error: &Error,
+    ctx: &Context,
+) -> Result<(), apply::Error> {
+    let topic = &*observed.topic;
+    let before = ctx.topic_status.current(topic, topic.status.as_ref()).unwrap_or_default();
+    let message = format!("{error}; spec.deletionPolicy: Retain lets it go without that");
+    let wanted = [
+        Wanted::new(READY, false, error.reason(), message.clone()),
+        Wanted::new(DELETION_BLOCKED, true, error.reason(), message),
+    ];
+    let generation = topic.metadata.generation;
+    let status = TopicStatus {
+        observed_generation: generation,
+        conditions: conditions(&wanted, &before.conditions, generation, Timestamp::now()),
+        ..before.clone()
+    };
+    if status != before {
+        ctx.topic_status.write(topic, status).await?;
+    }
+    Ok(())
+}
+
+/// A status without what changes with every message.
+fn without_numbers(status: &TopicStatus) -> TopicStatus {
+    let mut plain = TopicStatus { bytes: None, lag: BTreeMap::new(), ..status.clone() };
+    for partition in &mut plain.partitions {
+        partition.start_offset = 0;
+        partition.end_offset = 0;
+    }
+    plain
+}
+
+fn partitions(view: &TopicView) -> Vec<PartitionStatus> {
+    let partition = |partition: &PartitionView| PartitionStatus {
+        partition: partition.partition,
+        shard: partition.shard.0,
+        leader: partition.leader.map(|leader| leader.0),
+        epoch: partition.epoch.0,
+        isr: partition.isr.iter().map(|broker| broker.0).collect(),
+        start_offset: partition.start,
+        end_offset: partition.end,
+    };
+    view.partitions.iter().map(partition).collect()
+}
+
+fn judge(observed: &Observed) -> Vec<Wanted> {
+    let policy = &observed.topic.spec.policy;
+    if let Some(rival) = &observed.rival {
+        let message = format!(
+            "the Topic {} is older and has the name {} on {policy}: delete one of them",
+            rival.name_any(),
+            observed.topic.topic_name()
+        );
+        return stalled("NameTaken", &message);
+    }
+    if observed.policy.is_none() {
+        let message = format!(
+            "there is no ReplicationPolicy {policy} in this namespace: make one, or delete this \
+             Topic and make it anew with another spec.policy"
+        );
+        return stalled("PolicyNotFound", &message);
+    }
+    match &observed.view {
+        None => working(None, "Starting", "the brokers are not called yet"),
+        Some(view) if view.problem.is_some() && !view.declared => {
+            stalled("Refused", view.problem.as_deref().unwrap_or_default())
+        }
+        Some(view) if !view.declared || !view.wanted => {
+            working(false, "NotDeclared", "the brokers have not taken it yet")
+        }
+        Some(view) => match view.partitions.iter().filter(|p| p.leader.is_none()).count() {
+            0 => vec![
+                Wanted::new(READY, true, "Ready", "every partition has a leader"),
+                Wanted::new(RECONCILING, false, "Done", ""),
+                Wanted::new(STALLED, false, "NotStalled", ""),
+            ],
+            without => {
+                let all = view.partitions.len();
+                let message = format!("{without} of {all} partitions have no leader");
+                working(false, "Leaderless", &message)
+            }
+        },
+    }
+}
+
+fn working(ready: impl Into<Option<bool>>, reason: &'static str, message: &str) -> Vec<Wanted> {
+    vec![
+        Wanted::new(READY, ready, reason, message),
+        Wanted::new(RECONCILING, true, reason, message),
+        Wanted::new(STALLED, false, "NotStalled", ""),
+    ]
+}
+
+fn stalled(reason: &'static str, message: &str) -> Vec<Wanted> {
+    vec![
+        Wanted::new(READY, false, reason, message),
+        Wanted::new(RECONCILING, false, "Stalled", ""),
+        Wanted::new(STALLED, true, reason, message),
+    ]
+}

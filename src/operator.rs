@@ -1,0 +1,67 @@
+//! `holdfast operator`: the operator on Kubernetes.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use holdfast_kubernetes::{LeaseSettings, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::logging;
+
+/// Run the operator on Kubernetes: it makes brokers of ReplicationPolicies, and elects leaders.
+///
+/// Several may run; one is active. The Helm chart starts it.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The only namespace whose resources it looks at; all namespaces without it.
+    #[arg(long, env = "HOLDFAST_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    namespace: Option<String>,
+    /// Image of the brokers, the one that this operator runs from.
+    #[arg(long, env = "HOLDFAST_IMAGE")]
+    image: String,
+    /// Address for /metrics, /livez and /readyz.
+    #[arg(long, env = "HOLDFAST_HTTP", value_name = "IP:PORT", default_value = "0.0.0.0:8080")]
+    http: SocketAddr,
+    /// Name of the Lease whose holder is active.
+    #[arg(long, env = "HOLDFAST_LEASE", default_value = "holdfast-operator")]
+    lease: String,
+    /// Namespace of the Lease: that of the operator.
+    #[arg(long, env = "POD_NAMESPACE")]
+    lease_namespace: String,
+    /// Name of this operator among those that compete for the Lease.
+    #[arg(long, env = "POD_NAME")]
+    identity: String,
+    /// Domain of the cluster's DNS.
+    #[arg(long, env = "HOLDFAST_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// Where it can't start.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    logging::to_stderr();
+    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let settings = Settings {
+        namespace: arguments.namespace,
+        image: arguments.image,
+        http: arguments.http,
+        lease: LeaseSettings {
+            name: arguments.lease,
+            namespace: arguments.lease_namespace,
+            identity: arguments.identity,
+        },
+        cluster_domain: arguments.cluster_domain,
+    };
+    holdfast_kubernetes::run(settings, stop).await.context("the operator does not start")?;
+    Ok(ExitCode::SUCCESS)
+}
