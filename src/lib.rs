@@ -1,8 +1,9 @@
 //! The `holdfast` program: one command, one file.
 //!
 //! `holdfast up` runs a whole cluster on this machine, `holdfast broker` one broker, `holdfast
-//! operator` the operator on Kubernetes. A library only so that tests can have the same program
-//! with a rule of replication taken away (`src/ablation.rs`).
+//! operator` the operator on Kubernetes, and `holdfast verify` tries a cluster as a client would. A
+//! library only so that tests can have the same program with a rule of replication taken away
+//! (`src/ablation.rs`).
 
 mod broker;
 mod logging;
