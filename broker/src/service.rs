@@ -174,14 +174,18 @@ impl Service for Broker {
             self.node.shards().into_iter().find_map(|handle| {
                 handle.view.report().confirmed.map(|epoch| (handle.shard, epoch))
             });
-        let (shard, epoch) = led.ok_or(GroupError::NotCoordinator)?;
+        let count = self.producers.fetch_add(1, Ordering::Relaxed);
         // One leader a shard and epoch, so one giver of each id: 16 bits of shard, 24 of epoch,
         // 23 of a counter.
-        let count = self.producers.fetch_add(1, Ordering::Relaxed);
-        if count >= 1 << 23 || epoch.0 >= 1 << 24 || shard.0 >= 1 << 16 {
-            return Err(GroupError::NotCoordinator);
-        }
-        let id = u64::from(shard.0) << 47 | u64::from(epoch.0) << 23 | count;
+        let counted = led.filter(|(shard, epoch)| {
+            count < 1 << 23 && epoch.0 < 1 << 24 && shard.0 < Self::PRODUCER_SHARDS_MAX
+        });
+        let id = match counted {
+            Some((shard, epoch)) => u64::from(shard.0) << 47 | u64::from(epoch.0) << 23 | count,
+            // A broker that leads nothing is asked all the same, and some clients ask no other:
+            // above all counted ids, by chance.
+            None => 1 << 62 | random() >> 2,
+        };
         i64::try_from(id).map_err(|_| GroupError::NotCoordinator)
     }
 
@@ -211,7 +215,17 @@ impl Service for Broker {
 /// How long a change of the catalog is waited for on a broker that did not make it.
 const CATALOG_WAIT: Duration = Duration::from_secs(2);
 
+/// 64 random bits.
+fn random() -> u64 {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    // Each half has a few fixed bits, at different places.
+    high ^ low.rotate_left(32)
+}
+
 impl Broker {
+    /// Shards whose leaders count producer ids; their ids stay below those made by chance.
+    const PRODUCER_SHARDS_MAX: u32 = 1 << 15;
+
     /// Waits until this broker's own catalog has a change that was committed elsewhere.
     async fn await_catalog(&self, mut has: impl FnMut(&Catalog) -> bool) {
         let mut topics = self.node.topics();
