@@ -1,31 +1,33 @@
 {{/* What the operator does in the namespaces that it serves, and nothing else. */}}
 {{- define "holdfast.rules" -}}
-# The custom resources: read by watching; Shards are the operator's own.
+# The custom resources. What people write is only patched, for finalizers and status.
 - apiGroups: [holdfast.dev]
   resources: [replicationpolicies, topics, queues]
-  verbs: [get, list, watch, patch, update]
-- apiGroups: [holdfast.dev]
-  resources: [shards]
-  verbs: [get, list, watch, create, patch, update, delete]
+  verbs: [get, list, watch, patch]
 - apiGroups: [holdfast.dev]
   resources: [replicationpolicies/status, topics/status, queues/status, shards/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
+# Shards are the operator's own: who leads what.
 - apiGroups: [holdfast.dev]
-  resources: [replicationpolicies/finalizers, topics/finalizers, queues/finalizers]
-  verbs: [update]
+  resources: [shards]
+  verbs: [get, list, watch, create, update, patch, delete]
 # What a policy becomes.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [get, list, watch, create, patch, update, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services, configmaps, secrets]
-  verbs: [get, list, watch, create, patch, update, delete]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, update, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, update, delete]
+  verbs: [get, list, watch, create, patch, delete]
+# Certificates. It can't list: it has to know the name of a Secret to read it.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, update, patch, delete]
 # Pods are made by the StatefulSet, and rolled one by one by deleting them.
 - apiGroups: [""]
   resources: [pods]
@@ -34,6 +36,10 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, patch, delete]
+# Whether a namespace is being deleted: then nothing may hold it up.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
