@@ -1,0 +1,120 @@
+//! A broker that gets SIGTERM hands over before it ends, and waits for nobody who can't help.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::cluster::{BROKERS, Cluster, SHARDS, new_certificates, write};
+use crate::process::{Ports, Process, until};
+use crate::producer::{Producer, Report};
+
+/// The longest that a client may see nothing acknowledged over a planned stop.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The longest that a broker may take that has nobody to wait for, well below `--stop-timeout`.
+const ALONE_MAX: Duration = Duration::from_secs(8);
+/// Acknowledged messages of each client between two faults.
+const STEADY: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_stop_one_after_the_other_under_load_without_an_error() {
+    let mut cluster = Cluster::start().await;
+    let listeners: Vec<_> = cluster.ports.iter().map(|ports| ports.kafka).collect();
+    let producers: Vec<Producer> = (0..i32::try_from(SHARDS).unwrap())
+        .map(|partition| Producer::start(listeners.clone(), partition))
+        .collect();
+    steady(&producers).await;
+    for id in 0..BROKERS {
+        let leads = cluster.operator.snapshots().borrow().status.brokers[id as usize].leads;
+        assert!(leads > 0, "broker {id} leads nothing, so its stop shows nothing");
+        let began = Instant::now();
+        let broker = &mut cluster.brokers[id as usize];
+        broker.terminate();
+        let ended = broker.ended().await;
+        assert!(ended.success(), "{ended}: {}", broker.log());
+        assert!(broker.log().contains(r#""released":"LetGo""#), "{}", broker.log());
+        println!("broker {id} led {leads} shards and stopped in {:?}", began.elapsed());
+        steady(&producers).await;
+        let status = cluster.operator.snapshots().borrow().status.clone();
+        assert_eq!(status.last_failover, None, "all moves were planned");
+        cluster.restart(id);
+        // It leads again: that it was about to stop is forgotten.
+        let back = |s: &holdfast_operator::Snapshot| {
+            s.status.under_replicated == 0
+                && s.status.leaderless == 0
+                && s.status.brokers.iter().all(|b| b.leads == (SHARDS / BROKERS) as usize)
+        };
+        cluster.until("it is back, and leads again", back).await;
+        steady(&producers).await;
+    }
+    let mut whole = Report::default();
+    for producer in producers {
+        let report = producer.stop().await;
+        assert!(report.errors.is_empty(), "{report:?}");
+        whole.acknowledged += report.acknowledged;
+        whole.pause_max = whole.pause_max.max(report.pause_max);
+        for (why, count) in report.retries {
+            *whole.retries.entry(why).or_default() += count;
+        }
+    }
+    println!(
+        "{BROKERS} planned stops: {} messages, longest pause {:?}, tried again: {:?}",
+        whole.acknowledged, whole.pause_max, whole.retries
+    );
+    assert!(whole.pause_max < PAUSE_MAX, "{whole:?}");
+    cluster.operator.stop().await;
+}
+
+/// Waits until every producer has had some more acknowledged.
+async fn steady(producers: &[Producer]) {
+    let acknowledged = |p: &Producer| p.acknowledged.load(Ordering::SeqCst);
+    let before: Vec<u64> = producers.iter().map(acknowledged).collect();
+    until("all produce", || {
+        let mut all = producers.iter().zip(&before);
+        all.all(|(producer, before)| acknowledged(producer) >= before + STEADY)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_stop_together_do_not_wait_for_each_other() {
+    let mut cluster = Cluster::start().await;
+    let began = Instant::now();
+    cluster.brokers.iter().for_each(Process::terminate);
+    for broker in &mut cluster.brokers {
+        let ended = broker.ended().await;
+        assert!(ended.success(), "{ended}: {}", broker.log());
+        assert!(!broker.log().contains(r#""released":"Late""#), "{}", broker.log());
+    }
+    println!("all brokers stopped together in {:?}", began.elapsed());
+    assert!(began.elapsed() < ALONE_MAX, "{:?}", began.elapsed());
+
+    // All is there again, under whoever can lead.
+    (0..BROKERS).for_each(|id| cluster.restart(id));
+    let whole = |s: &holdfast_operator::Snapshot| {
+        s.status.leaderless == 0 && s.status.under_replicated == 0
+    };
+    cluster.until("all is back", whole).await;
+
+    // The operator goes first, as with Ctrl-C of `holdfast up`.
+    let Cluster { operator, mut brokers, directory, .. } = cluster;
+    let began = Instant::now();
+    brokers.iter().for_each(Process::terminate);
+    operator.stop().await;
+    for broker in &mut brokers {
+        assert!(broker.ended().await.success(), "{}", broker.log());
+    }
+    println!("without an operator: stopped in {:?}", began.elapsed());
+    assert!(began.elapsed() < ALONE_MAX, "{:?}", began.elapsed());
+    drop(directory);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_without_an_operator_stops_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = directory.path().join("tls");
+    write(&tls, &new_certificates().brokers());
+    let mut broker = Process::start(0, directory.path(), Ports::free(), &tls);
+    broker.says("broker is up").await;
+    broker.terminate();
+    assert!(broker.ended().await.success(), "{}", broker.log());
+    assert!(broker.log().contains(r#""released":"Alone""#), "{}", broker.log());
+}
