@@ -156,7 +156,8 @@ fn serve_grpc(node: &Arc<Node>, listener: TcpListener) {
 
 fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener) {
     let service = service::Broker::new(Arc::clone(node));
-    let options = holdfast_kafka::Options::new(name);
+    let options = holdfast_kafka::Options::new(name.clone());
+    node.note_door(name, Arc::clone(&options.metrics));
     let stopping = node.doors.closing.clone();
     // The door ends by itself once it is told to: it still writes the answers that it owes.
     node.doors.tasks.spawn(async move {

@@ -37,6 +37,8 @@ pub(crate) struct Node {
     told: ArcSwap<control::Cluster>,
     catalog: ArcSwap<CatalogState>,
     topics: watch::Sender<Arc<Catalog>>,
+    /// What the doors count, by listener.
+    counted: Mutex<BTreeMap<String, Arc<holdfast_kafka::Metrics>>>,
     pub(crate) links: Links,
     /// Wishes for other in-sync replicas, on their way to the operator.
     pub(crate) isr_requests: Outbox<IsrRequest>,
@@ -71,6 +73,7 @@ impl Node {
             told: ArcSwap::default(),
             catalog: ArcSwap::default(),
             topics: watch::Sender::default(),
+            counted: Mutex::default(),
             links: Links::default(),
             isr_requests: Outbox::default(),
             reports_changed: Notify::new(),
@@ -91,6 +94,17 @@ impl Node {
                 () = task => {}
             }
         });
+    }
+
+    /// Has what a door counts told with the rest.
+    pub(crate) fn note_door(&self, listener: String, metrics: Arc<holdfast_kafka::Metrics>) {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).insert(listener, metrics);
+    }
+
+    /// What the doors count, as text for Prometheus.
+    pub(crate) fn render_doors(&self, out: &mut String) {
+        let doors = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        holdfast_kafka::metrics::render(&doors, out);
     }
 
     pub(crate) fn broker(&self) -> BrokerId {

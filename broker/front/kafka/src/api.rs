@@ -83,6 +83,11 @@ impl Request {
         Ok(Self { api, header, client_id, decoded_bytes: api.check(header.version, &body)?, body })
     }
 
+    /// Which API it is of.
+    pub(crate) fn key(&self) -> ApiKey {
+        self.api.key
+    }
+
     /// The memory that decoding may take, bytes.
     pub(crate) fn decoded_bytes(&self) -> usize {
         self.decoded_bytes

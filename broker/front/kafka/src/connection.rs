@@ -11,9 +11,11 @@ mod writer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use holdfast_service::Service;
+use kafka_protocol::messages::ApiKey;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,8 @@ pub(crate) enum Reply {
 /// A request on its way to its answer.
 pub(super) struct Slot {
     reply: BoxFuture<'static, Reply>,
+    /// Which API, and when it was read.
+    begun: (ApiKey, Instant),
     /// Its bytes' share in the bounds; given back when the answer is written.
     held: Held,
 }
@@ -102,12 +106,15 @@ pub(crate) struct Client<S> {
 /// Serves one connection until it ends.
 pub(super) async fn run<S: Service>(context: Arc<Context<S>>, socket: TcpStream, peer: SocketAddr) {
     tracing::debug!(%peer, "a client connected");
+    let metrics = Arc::clone(&context.options.metrics);
+    metrics.opened();
     let (input, output) = socket.into_split();
     let (slots, queue) = mpsc::channel(context.options.requests_in_flight_max);
     let idle_timeout = context.options.idle_timeout;
     let drain_timeout = context.options.drain_timeout;
     let stop = CancellationToken::new();
-    let writer = tokio::spawn(writer::run(output, queue, idle_timeout, stop.clone()));
+    let writer =
+        tokio::spawn(writer::run(output, queue, idle_timeout, stop.clone(), Arc::clone(&metrics)));
     let bytes = Arc::new(Semaphore::new(context.options.connection_bytes_max));
     let client = Arc::new(Client { context, peer, bytes });
     // Boxed: the reader's state is large, and a connection lives long.
@@ -122,10 +129,15 @@ pub(super) async fn run<S: Service>(context: Arc<Context<S>>, socket: TcpStream,
             writer.await
         }
     };
-    log_end(peer, &end, written);
+    metrics.ended(log_end(peer, &end, written));
 }
 
-fn log_end(peer: SocketAddr, end: &End, written: Result<Result<(), End>, tokio::task::JoinError>) {
+/// Says why a connection ended; gives whether it was a fault of the client.
+fn log_end(
+    peer: SocketAddr,
+    end: &End,
+    written: Result<Result<(), End>, tokio::task::JoinError>,
+) -> bool {
     let end = match &written {
         Ok(Ok(())) => end,
         // A writer that fails ends the reader too, which then knows less of the reason.
@@ -141,4 +153,5 @@ fn log_end(peer: SocketAddr, end: &End, written: Result<Result<(), End>, tokio::
     } else {
         tracing::debug!(%peer, reason = %end, "connection closed");
     }
+    end.is_fault()
 }

@@ -65,6 +65,7 @@ fn admit<S: Service>(
     let most = context.options.connections_max;
     if connections.len() >= most {
         tracing::warn!(%peer, most, "too many connections: this one is closed");
+        context.options.metrics.refused();
         return;
     }
     // An answer is written whole; waiting for more only delays it.

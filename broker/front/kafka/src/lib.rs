@@ -18,9 +18,11 @@ mod context;
 mod door;
 mod errors;
 mod fencing;
+pub mod metrics;
 mod options;
 pub mod records;
 mod topics;
 
 pub use door::serve;
+pub use metrics::Metrics;
 pub use options::Options;

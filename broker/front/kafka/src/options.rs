@@ -1,6 +1,9 @@
 //! What a door is told when it opens.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::metrics::Metrics;
 
 /// Limits and names of one listener.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Options {
     /// How long answers may still be written after the client has stopped sending, or after
     /// the door was told to close.
     pub drain_timeout: Duration,
+    /// Where the door counts what it does.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Options {
@@ -58,6 +63,7 @@ impl Options {
             idle_timeout: Duration::from_secs(600),
             frame_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(2),
+            metrics: Arc::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Takes requests off the socket, in order, within the bounds.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use holdfast_service::Service;
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::{Client, End, Held, Slot};
 use crate::api;
 use crate::codec::Header;
+use crate::metrics::Wait;
 use crate::options::Options;
 
 /// Bytes read from the socket at once where the frames are small.
@@ -93,8 +94,11 @@ async fn read_frame<S: Service>(
 ) -> Result<(Bytes, Held), End> {
     let options = &client.context.options;
     let mut held = Held::default();
+    let asked = Instant::now();
     held.take(&client.bytes, length.min(options.connection_bytes_max)).await?;
     held.take(&client.context.door_bytes, length.min(options.door_bytes_max)).await?;
+    options.metrics.waited(Wait::Memory, asked.elapsed());
+    options.metrics.received(length + size_of::<i32>());
     let slowest = length as u64 / Options::FRAME_BYTES_PER_SECOND_LEAST;
     let patience = options.frame_timeout + Duration::from_secs(slowest);
     // Pages are the kernel's until bytes are written to them: a length alone takes no memory.
@@ -124,8 +128,11 @@ async fn dispatch<S: Service>(
         let most = client.context.options.decoded_bytes_max;
         held.take(&client.context.decoded_bytes, decoded.min(most)).await?;
     }
+    let begun = (request.key(), Instant::now());
     let reply = api::begin(client, request).await?;
-    Ok(Slot { reply, held })
+    // An append is handed to its shard here, which takes no more than it can.
+    client.context.options.metrics.waited(Wait::Shard, begun.1.elapsed());
+    Ok(Slot { reply, begun, held })
 }
 
 impl Held {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{End, Held, Reply, Slot};
+use crate::metrics::Metrics;
 
 /// Answers that are ready are written together up to so many bytes.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -27,9 +29,16 @@ pub(super) async fn run(
     queue: mpsc::Receiver<Slot>,
     write_timeout: Duration,
     stop: CancellationToken,
+    metrics: Arc<Metrics>,
 ) -> Result<(), End> {
-    let writer =
-        Writer { output, write_timeout, pieces: VecDeque::new(), bytes: 0, held: Vec::new() };
+    let writer = Writer {
+        output,
+        write_timeout,
+        metrics,
+        pieces: VecDeque::new(),
+        bytes: 0,
+        held: Vec::new(),
+    };
     tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
@@ -40,6 +49,7 @@ pub(super) async fn run(
 struct Writer {
     output: OwnedWriteHalf,
     write_timeout: Duration,
+    metrics: Arc<Metrics>,
     /// What is to be written.
     pieces: VecDeque<Bytes>,
     bytes: usize,
@@ -68,6 +78,8 @@ impl Writer {
                     slot.reply.await
                 }
             };
+            let (api, begun) = slot.begun;
+            self.metrics.answered(api, begun.elapsed(), matches!(reply, Reply::Close(_)));
             self.push(reply, slot.held).await?;
         }
     }
@@ -106,6 +118,7 @@ impl Writer {
             if written == 0 {
                 return Err(End::Closed);
             }
+            self.metrics.sent(written);
             self.advance(written);
         }
         self.bytes = 0;
