@@ -11,7 +11,7 @@ pub struct Disk {
     pub total_bytes: Option<u64>,
     /// What the broker may still write there, bytes.
     pub usable_bytes: Option<u64>,
-    /// The streams of which this broker holds replicas.
+    /// The streams of which this broker holds replicas; those without entries may be left out.
     pub streams: Vec<StreamSize>,
 }
 

@@ -324,7 +324,9 @@ impl Service for Memory {
 
     fn disk(&self) -> Disk {
         let state = self.state();
-        let sizes = state.streams.iter().map(|(stream, held)| StreamSize {
+        // As in a log: what was never written to is not there.
+        let written = state.streams.iter().filter(|(_, held)| !held.batches.is_empty());
+        let sizes = written.map(|(stream, held)| StreamSize {
             stream: *stream,
             bytes: held.batches.iter().map(|(_, batch)| batch.len() as u64).sum(),
         });
