@@ -1,5 +1,8 @@
 //! What must hold after every step, judged from outside.
 
+use std::sync::Arc;
+
+use holdfast_core::Replica;
 use holdfast_protocol::{FlushMode, ShardRecord};
 
 use crate::disk::Entry;
@@ -53,58 +56,54 @@ impl Invariant {
 
 /// Notes what leaders have newly committed, and judges the state.
 pub(crate) fn look(setup: &Setup, state: &mut State) {
-    let broken = one_leader(state)
-        .or_else(|| newly_committed(setup, state))
-        .or_else(|| known_is_committed(state))
-        .or_else(|| leaders(state))
-        .or_else(|| logs_match(state));
-    state.judge(broken);
+    one_leader(setup, state);
+    newly_committed(setup, state);
+    known_is_committed(setup, state);
+    leaders(setup, state);
+    logs_match(setup, state);
     let record = state.store.record();
     if record.isr.len() < record.min_in_sync_replicas as usize {
-        state.judge(Some(Invariant::IsrNeverBelowMinimum));
+        state.judge(setup, Invariant::IsrNeverBelowMinimum);
     }
 }
 
-fn one_leader(state: &mut State) -> Option<Invariant> {
+fn one_leader(setup: &Setup, state: &mut State) {
     for broker in 0..BROKERS {
         let node = &state.nodes[broker];
-        let Some(epoch) = node.replica.as_ref().and_then(holdfast_core::Replica::leads) else {
-            continue;
-        };
+        let Some(epoch) = node.replica.as_ref().and_then(Replica::leads) else { continue };
         let who = (epoch, crate::state::id(broker), true);
         if state.seen.leaders.contains(&who) {
             continue;
         }
         if state.seen.leaders.iter().any(|(led, _, _)| *led == epoch) {
-            return Some(Invariant::OneLeaderPerEpoch);
+            state.judge(setup, Invariant::OneLeaderPerEpoch);
         }
         let leaders = &mut state.seen_mut().leaders;
         leaders.push(who);
         leaders.sort_unstable();
     }
-    None
 }
 
-fn newly_committed(setup: &Setup, state: &mut State) -> Option<Invariant> {
+fn newly_committed(setup: &Setup, state: &mut State) {
     for broker in 0..BROKERS {
         let Some(replica) = &state.nodes[broker].replica else { continue };
         let Some(epoch) = replica.leads() else { continue };
         let committed = index(replica.committed().0);
         for at in state.seen.committed.len()..committed {
             let Some(entry) = state.nodes[broker].disk.log.get(at).copied() else {
-                return Some(Invariant::CommittedNeverLost);
+                state.judge(setup, Invariant::CommittedNeverLost);
+                break;
             };
-            let holds = |node: &&std::sync::Arc<Node>| holds(setup.flush, node, at, entry);
+            let holds = |node: &&Arc<Node>| holds(setup.flush, node, at, entry);
             let copies = state.nodes.iter().filter(holds).count();
             // A copy that was there when it was told of may be lost with a disk since.
             let gone = usize::from(state.spent.lost_copies);
             if copies + gone < setup.min_in_sync as usize {
-                return Some(Invariant::MinCopies);
+                state.judge(setup, Invariant::MinCopies);
             }
             state.seen_mut().committed.push((entry, epoch));
         }
     }
-    None
 }
 
 fn holds(flush: FlushMode, node: &Node, at: usize, entry: Entry) -> bool {
@@ -115,53 +114,56 @@ fn holds(flush: FlushMode, node: &Node, at: usize, entry: Entry) -> bool {
     at < end && node.disk.log[at] == entry
 }
 
-fn known_is_committed(state: &State) -> Option<Invariant> {
+fn known_is_committed(setup: &Setup, state: &mut State) {
     let committed = &state.seen.committed;
-    for node in &state.nodes {
-        let Some(replica) = &node.replica else { continue };
+    let differs = state.nodes.iter().any(|node| {
+        let Some(replica) = &node.replica else { return false };
         let known = index(replica.committed().0);
-        let same = known <= committed.len()
-            && known <= node.disk.log.len()
-            && node.disk.log[..known].iter().zip(committed).all(|(own, (all, _))| own == all);
-        if !same {
-            return Some(Invariant::CommittedNeverLost);
-        }
+        known > committed.len()
+            || known > node.disk.log.len()
+            || node.disk.log[..known].iter().zip(committed).any(|(own, (all, _))| own != all)
+    });
+    if differs {
+        state.judge(setup, Invariant::CommittedNeverLost);
     }
-    None
 }
 
-fn leaders(state: &State) -> Option<Invariant> {
-    for node in &state.nodes {
+fn leaders(setup: &Setup, state: &mut State) {
+    for broker in 0..BROKERS {
+        let node = &state.nodes[broker];
         let Some(replica) = &node.replica else { continue };
         let Some(epoch) = replica.leads() else { continue };
-        if node.unproven {
-            return Some(Invariant::OnlyProvenAreElected);
-        }
-        let older = |by: holdfast_protocol::Epoch| by <= epoch;
-        for (at, (entry, by)) in state.seen.committed.iter().enumerate() {
-            if older(*by) && node.disk.log.get(at) != Some(entry) {
-                return Some(Invariant::LeaderHasAllCommitted);
-            }
-            let shown = index(replica.committed().0);
-            if replica.confirmed().is_some() && *by < epoch && at >= shown {
-                return Some(Invariant::ConsistentRead);
+        let committed = || state.seen.committed.iter().enumerate();
+        let lacks = committed()
+            .any(|(at, (entry, by))| *by <= epoch && node.disk.log.get(at) != Some(entry));
+        let shown = index(replica.committed().0);
+        let goes_back = replica.confirmed().is_some()
+            && committed().any(|(at, (_, by))| *by < epoch && at >= shown);
+        let unproven = node.unproven;
+        for (broken, invariant) in [
+            (unproven, Invariant::OnlyProvenAreElected),
+            (lacks, Invariant::LeaderHasAllCommitted),
+            (goes_back, Invariant::ConsistentRead),
+        ] {
+            if broken {
+                state.judge(setup, invariant);
             }
         }
     }
-    None
 }
 
-fn logs_match(state: &State) -> Option<Invariant> {
-    for (number, node) in state.nodes.iter().enumerate() {
-        for other in &state.nodes[..number] {
-            let (one, two) = (&node.disk.log, &other.disk.log);
-            let last = one.iter().zip(two).rposition(|(one, two)| one.epoch == two.epoch);
-            if last.is_some_and(|last| one[..=last] != two[..=last]) {
-                return Some(Invariant::LogMatching);
-            }
-        }
+fn logs_match(setup: &Setup, state: &mut State) {
+    let differ = |one: &[Entry], two: &[Entry]| {
+        let last = one.iter().zip(two).rposition(|(one, two)| one.epoch == two.epoch);
+        last.is_some_and(|last| one[..=last] != two[..=last])
+    };
+    let broken = state.nodes.iter().enumerate().any(|(number, node)| {
+        let mut others = state.nodes[..number].iter();
+        others.any(|other| differ(&node.disk.log, &other.disk.log))
+    });
+    if broken {
+        state.judge(setup, Invariant::LogMatching);
     }
-    None
 }
 
 /// Judges a write of the store: `after` in place of `before`.

@@ -24,6 +24,7 @@ pub mod invariants;
 mod node;
 mod operator;
 pub mod quiet;
+pub mod rows;
 pub mod setup;
 mod state;
 mod store;

@@ -35,7 +35,8 @@ fn walks(setup: Setup, first: u64, until: Instant) -> usize {
         let walk = walk::walk(&cluster, &start, seed, STEPS);
         if let Some(broken) = walk.broken() {
             let trace = walk::minimal(&cluster, &walk.trace, broken);
-            println!("{name}, seed {seed}: {broken:?} after {trace:#?}");
+            let lines = walk::explain(&cluster, &trace).join("\n");
+            println!("{name}, seed {seed}: {broken:?} after\n{lines}");
             bad += 1;
         } else if let Err(unrest) = walk::ends_well(&cluster, &walk) {
             println!("{name}, seed {seed}: {unrest:?} in the quiet");

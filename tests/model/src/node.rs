@@ -32,7 +32,7 @@ impl State {
         act(replica);
         let regressed = replica.epoch() < epoch;
         if regressed {
-            self.judge(Some(Invariant::EpochNeverRegresses));
+            self.judge(setup, Invariant::EpochNeverRegresses);
         }
         self.settle(setup, broker, known);
     }
@@ -68,7 +68,7 @@ impl State {
             Output::Truncate(to) => {
                 node.disk.truncate(index(to.0));
                 if to < known {
-                    self.judge(Some(Invariant::NoTruncateBelowCommitted));
+                    self.judge(setup, Invariant::NoTruncateBelowCommitted);
                 }
             }
             Output::Fetch(to, fetch) => self.send(setup, Message::Fetch { from, to, fetch }),
@@ -83,9 +83,9 @@ impl State {
             Output::Bootstrap(_) => {}
             Output::RequestIsr(request) => self.wish(setup, broker, request),
             Output::Halt(Fault::TruncateBelowCommitted { .. }) => {
-                self.judge(Some(Invariant::NoTruncateBelowCommitted));
+                self.judge(setup, Invariant::NoTruncateBelowCommitted);
             }
-            Output::Halt(Fault::Entries(_)) => self.judge(Some(Invariant::LogMatching)),
+            Output::Halt(Fault::Entries(_)) => self.judge(setup, Invariant::LogMatching),
         }
     }
 

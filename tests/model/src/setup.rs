@@ -4,6 +4,8 @@ use holdfast_core::replica::{self, Settings};
 use holdfast_operator_core as operator;
 use holdfast_protocol::FlushMode;
 
+use crate::invariants::Invariant;
+
 /// Brokers of the model, each of them a replica of its only shard.
 pub const BROKERS: usize = 3;
 /// The moment that it always is. What has an age is that much older.
@@ -31,6 +33,8 @@ pub struct Setup {
     pub bounds: Bounds,
     /// Rules taken away.
     pub missing: Missing,
+    /// Which invariants are judged; a run goes on where another one is broken.
+    pub judged: &'static [Invariant],
     /// Whether a run starts when the first epoch is committed everywhere.
     pub warm: bool,
 }
@@ -136,6 +140,7 @@ impl Setup {
                 operator_faults: 0,
             },
             missing: Missing::default(),
+            judged: &Invariant::ALL,
             warm: true,
         }
     }
@@ -162,6 +167,7 @@ impl Setup {
                 operator_faults: 30,
             },
             missing: Missing::default(),
+            judged: &Invariant::ALL,
             warm: false,
         }
     }

@@ -4,13 +4,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use holdfast_core::Replica;
-use holdfast_core::replica::{Answer, Fetch, IsrRequest};
+use holdfast_core::replica::{Answer, Fetch, IsrRequest, Outcome};
 use holdfast_protocol::{BrokerId, Epoch, Incarnation, Member, ShardRecord, Version};
 
 use crate::disk::{Disk, Entry};
 use crate::invariants::Invariant;
 use crate::operator::Operator;
-use crate::setup::BROKERS;
+use crate::setup::{BROKERS, Setup};
 
 /// The whole cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +134,37 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The message in few words.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Fetch { from, to, fetch } => {
+                let key = fetch.key;
+                let (epoch, position, last) = (key.epoch, key.position, key.last_epoch);
+                let held = fetch.held;
+                format!("{from} asks {to}: e{epoch} at {position} after e{last}, holds {held}")
+            }
+            Self::Answer { from, to, answer } => {
+                let (key, outcome) = (answer.key, &answer.outcome);
+                let (epoch, position, last) = (key.epoch, key.position, key.last_epoch);
+                let what = match outcome {
+                    Outcome::Data { committed, next, .. } => {
+                        format!("up to {next}, committed {committed}")
+                    }
+                    other => format!("{other:?}"),
+                };
+                format!("{from} answers {to}: e{epoch} at {position} after e{last}: {what}")
+            }
+            Self::Wish { from, request } => {
+                let isr: Vec<u32> = request.isr.iter().map(|member| member.broker.0).collect();
+                format!("{from} wants at v{}: isr {isr:?}", request.expected)
+            }
+            Self::Refused { to, expected } => format!("{to} is refused its wish at v{expected}"),
+        }
+    }
+}
+
 /// What was seen from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seen {
@@ -193,9 +224,11 @@ impl State {
         Arc::make_mut(&mut self.seen)
     }
 
-    /// Notes that an invariant was broken; the first one counts.
-    pub(crate) fn judge(&mut self, broken: Option<Invariant>) {
-        self.broken = self.broken.or(broken);
+    /// Notes that an invariant was broken, if it is one that is judged; the first one counts.
+    pub(crate) fn judge(&mut self, setup: &Setup, broken: Invariant) {
+        if setup.judged.contains(&broken) {
+            self.broken.get_or_insert(broken);
+        }
     }
 }
 

@@ -15,9 +15,9 @@ impl State {
             return false;
         }
         let before = self.store.record().clone();
-        if setup.missing.keeps(Shell::CompareAndSwap) {
-            let broken = written(self, &before, record);
-            self.judge(broken);
+        let judged = setup.missing.keeps(Shell::CompareAndSwap);
+        if judged && let Some(broken) = written(self, &before, record) {
+            self.judge(setup, broken);
         }
         self.prove(&before, record);
         let store = self.store_mut();

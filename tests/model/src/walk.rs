@@ -6,6 +6,7 @@ use crate::action::{Action, Fate};
 use crate::invariants::Invariant;
 use crate::quiet::{self, Unrest};
 use crate::{Cluster, State};
+use holdfast_protocol::Member;
 
 /// A small generator (SplitMix64): the same seed gives the same numbers for ever.
 #[derive(Clone, Debug)]
@@ -153,6 +154,48 @@ pub fn replay(cluster: &Cluster, trace: &[Action]) -> Walk {
         }
     }
     walk
+}
+
+/// A trace in words: what happens at each step, and which records come of it.
+#[must_use]
+pub fn explain(cluster: &Cluster, trace: &[Action]) -> Vec<String> {
+    let mut state = cluster.start();
+    let mut lines = vec![show_record(&state)];
+    for action in trace {
+        let message = match action {
+            Action::Deliver(name, _) | Action::Repeat(name, _) | Action::Lose(name) => {
+                state.messages.iter().find(|posted| posted.name == *name)
+            }
+            _ => None,
+        };
+        lines.push(match message {
+            Some(posted) => format!("{action:?} {}", posted.message.brief()),
+            None => format!("{action:?}"),
+        });
+        let records = state.store.history.len();
+        if let Some(next) = cluster.next(&state, *action) {
+            state = next;
+        }
+        if state.store.history.len() > records {
+            lines.push(show_record(&state));
+        }
+    }
+    lines
+}
+
+/// The record that is there now, in few words.
+fn show_record(state: &State) -> String {
+    let record = state.store.record();
+    let member = |member: &Member| {
+        let [.., drawn] = member.incarnation.0;
+        format!("{}.{drawn}", member.broker)
+    };
+    let isr: Vec<String> = record.isr.iter().map(member).collect();
+    let leader = record.leader.as_ref().map(member);
+    format!(
+        "  record {}: v{} e{} leader {leader:?} isr {isr:?}",
+        state.store.at, record.version, record.epoch
+    )
 }
 
 /// The trace without the steps that it does without.

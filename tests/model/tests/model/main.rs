@@ -3,5 +3,6 @@
 // A test stops where something is not as it must be.
 #![allow(clippy::unwrap_used)]
 
+mod ablation;
 mod exhaustive;
 mod walks;

@@ -30,7 +30,8 @@ fn holds(name: &str, setup: Setup) {
         let walk = walk::walk(&cluster, &start, seed, STEPS);
         if let Some(broken) = walk.broken() {
             let trace = walk::minimal(&cluster, &walk.trace, broken);
-            panic!("{name}, seed {seed}: {broken:?} after {trace:#?}\nSEED={seed} shows it again");
+            let lines = walk::explain(&cluster, &trace).join("\n");
+            panic!("{name}, seed {seed}: {broken:?} after\n{lines}\nSEED={seed} shows it again");
         }
         match walk::ends_well(&cluster, &walk) {
             Ok(leads) => served += usize::from(leads),
