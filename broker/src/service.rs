@@ -65,7 +65,7 @@ impl Service for Broker {
 
     async fn submit(&self, append: Append) -> Result<Pending<Appended>, AppendError> {
         let handle = self.stream_shard(append.stream).ok_or(AppendError::NotLeader)?;
-        if handle.view.report().leads.is_none() {
+        if !handle.view.leads() {
             return Err(AppendError::NotLeader);
         }
         let (reply, outcome) = oneshot::channel();
@@ -235,7 +235,7 @@ impl Broker {
     }
 
     fn leads_catalog(&self) -> bool {
-        self.node.shard(ShardId(0)).is_some_and(|handle| handle.view.report().leads.is_some())
+        self.node.shard(ShardId(0)).is_some_and(|handle| handle.view.leads())
     }
 
     async fn catalog_leader(

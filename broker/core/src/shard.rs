@@ -12,8 +12,8 @@ mod waiters;
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
-use holdfast_protocol::entry::{Draft, Kind};
+use bytes::Bytes;
+use holdfast_protocol::entry::{Draft, Encoder, Entries, Kind};
 use holdfast_protocol::{
     BrokerId, Epoch, Header, Incarnation, Offset, Position, ShardRecord, StreamId, Version, command,
 };
@@ -81,7 +81,7 @@ pub struct Shard {
     pending_bytes: u64,
     tail: Tail,
     /// Entries that this leader encoded but did not hand to the log yet.
-    buffer: Vec<u8>,
+    buffer: Encoder,
     next: Position,
     outputs: VecDeque<Output>,
     changes: VecDeque<Change>,
@@ -100,7 +100,7 @@ impl Shard {
             pending: VecDeque::new(),
             pending_bytes: 0,
             tail: Tail::default(),
-            buffer: Vec::new(),
+            buffer: Encoder::default(),
             next,
             outputs: VecDeque::new(),
             changes: VecDeque::new(),
@@ -185,16 +185,15 @@ impl Shard {
             }
         }
         let offset = self.tail.end(&self.state, stream);
-        let mut body = BytesMut::from(bytes);
-        batch::stamp(&mut body, offset, epoch);
-        self.take(Draft {
+        let draft = Draft {
             kind: Kind::Append,
             stream,
             count: batch.count,
             offset,
             timestamp_ms: batch.timestamp_ms_max,
-            body: &body,
-        });
+            body: bytes,
+        };
+        self.take(&draft, |body| batch::stamp(body, offset, epoch));
         Ok(Placed { offset, until: self.next })
     }
 
@@ -218,7 +217,7 @@ impl Shard {
     ) -> Result<Position, Refusal> {
         self.accepts()?;
         let body = body.encode_to_vec();
-        self.take(Draft { stream, ..Draft::command(kind, &body) });
+        self.take(&Draft { stream, ..Draft::command(kind, &body) }, |_| ());
         Ok(self.next)
     }
 
@@ -227,8 +226,7 @@ impl Shard {
         if self.buffer.is_empty() {
             return;
         }
-        let entries = Bytes::from(std::mem::take(&mut self.buffer));
-        self.replica.handle_appended(entries, self.next, now_ms);
+        self.replica.handle_appended(self.buffer.take(), self.next, now_ms);
         self.settle(now_ms);
     }
 
@@ -323,16 +321,14 @@ impl Shard {
         }
         .encode_to_vec();
         self.next = self.replica.end();
-        self.take(Draft::command(Kind::EpochStart, &body));
+        self.take(&Draft::command(Kind::EpochStart, &body), |_| ());
         self.finish(now_ms);
     }
 
     /// Encodes an entry at the end of the log; it is applied once committed.
-    fn take(&mut self, draft: Draft<'_>) {
+    fn take(&mut self, draft: &Draft<'_>, finish: impl FnOnce(&mut [u8])) {
         let epoch = self.replica.leads().expect("only a leader takes commands");
-        let start = self.buffer.len();
-        draft.encode(epoch, self.next, &mut self.buffer);
-        let header = Header::peek(&self.buffer[start..]).expect("an entry just encoded");
+        let header = self.buffer.push(draft, epoch, self.next, finish);
         // Only what waits is copied: of a batch no more than its head.
         let waits = match header.kind {
             Kind::Append => &draft.body[..draft.body.len().min(Command::BATCH_HEAD_LEN)],
@@ -355,7 +351,7 @@ impl Shard {
     fn settle(&mut self, _now_ms: u64) {
         while let Some(output) = self.replica.poll_output() {
             match &output {
-                Output::Append { bytes, headers } => self.keep_followed(bytes, headers),
+                Output::Append(entries) => self.keep_followed(entries),
                 Output::Truncate(to) => self.forget_from(*to),
                 Output::Persist(_)
                 | Output::Fetch(..)
@@ -370,10 +366,14 @@ impl Shard {
         self.apply_committed();
     }
 
-    fn keep_followed(&mut self, bytes: &Bytes, headers: &[Header]) {
+    fn keep_followed(&mut self, entries: &Entries) {
+        // What a leader appends, it keeps when it takes it.
+        if self.replica.leads().is_some() {
+            return;
+        }
         let mut at = 0;
-        for header in headers {
-            let body = bytes.slice(at + Header::LEN..at + header.length as usize);
+        for header in entries.headers() {
+            let body = entries.bytes().slice(at + Header::LEN..at + header.length as usize);
             // A slice of a small command would keep the whole answer in memory.
             let command = match header.kind {
                 Kind::Append => Command::new(*header, &body),
@@ -382,7 +382,7 @@ impl Shard {
             self.keep_pending(command);
             at += header.length as usize;
         }
-        if !headers.is_empty() {
+        if !entries.is_empty() {
             self.next = self.replica.end();
         }
     }

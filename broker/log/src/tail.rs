@@ -1,6 +1,6 @@
 //! The newest entries in memory, so that readers at the tail do not ask the disk.
 //!
-//! Holds copies of what was appended, keyed by where it lies in the segments; the oldest go first.
+//! Holds what was appended, keyed by where it lies in the segments; the oldest go first.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,7 @@ impl Tail {
     }
 
     /// Keeps what was appended at byte `at` of the segment `base`, if it is not too long.
-    pub(crate) fn push(&mut self, base: Position, at: u64, entries: &[u8]) {
+    pub(crate) fn push(&mut self, base: Position, at: u64, entries: &Bytes) {
         let cost = entries.len() + CHUNK_OVERHEAD;
         if cost > self.bytes_max {
             return;
@@ -46,7 +46,7 @@ impl Tail {
             self.bytes -= oldest.bytes.len() + CHUNK_OVERHEAD;
         }
         self.bytes += cost;
-        self.chunks.push_back(Chunk { base, at, bytes: Bytes::copy_from_slice(entries) });
+        self.chunks.push_back(Chunk { base, at, bytes: entries.clone() });
     }
 
     /// Forgets everything: what lies in the segments has changed.
@@ -114,11 +114,11 @@ mod tests {
     use holdfast_protocol::entry::Draft;
     use holdfast_protocol::{Epoch, Kind};
 
-    fn entry(position: u64, body: usize) -> Vec<u8> {
+    fn entry(position: u64, body: usize) -> Bytes {
         let mut out = Vec::new();
         let body = vec![7; body];
         Draft::command(Kind::KeepGroup, &body).encode(Epoch(1), Position(position), &mut out);
-        out
+        out.into()
     }
 
     fn location(position: u64, at: u64) -> Location {
@@ -129,7 +129,7 @@ mod tests {
     fn runs_span_appends_but_not_segments() {
         let mut tail = Tail::new(4096);
         let entries: Vec<_> = (0..4).map(|position| entry(position, 10)).collect();
-        tail.push(Position(0), 64, &[&entries[0][..], &entries[1]].concat());
+        tail.push(Position(0), 64, &[&entries[0][..], &entries[1]].concat().into());
         tail.push(Position(0), 64 + 148, &entries[2]);
         tail.push(Position(3), 64, &entries[3]);
         let base = Position(0);

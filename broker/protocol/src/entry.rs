@@ -227,6 +227,16 @@ impl<'a> Draft<'a> {
     /// # Panics
     /// Where the body is longer than [`Header::ENTRY_BYTES_MAX`] allows: callers bound it.
     pub fn encode(&self, epoch: Epoch, position: Position, out: &mut Vec<u8>) {
+        self.encode_with(epoch, position, out, |_| ());
+    }
+
+    fn encode_with(
+        &self,
+        epoch: Epoch,
+        position: Position,
+        out: &mut Vec<u8>,
+        finish: impl FnOnce(&mut [u8]),
+    ) -> Header {
         let start = out.len();
         let length = u32::try_from(Header::LEN + self.body.len())
             .ok()
@@ -244,8 +254,11 @@ impl<'a> Draft<'a> {
         out.extend_from_slice(&self.offset.0.to_le_bytes());
         out.extend_from_slice(&self.timestamp_ms.to_le_bytes());
         out.extend_from_slice(self.body);
+        finish(&mut out[start + Header::LEN..]);
         let crc = crc32c::crc32c(&out[start + 8..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        let Self { kind, stream, count, offset, timestamp_ms, .. } = *self;
+        Header { length, crc, kind, epoch, position, stream, count, offset, timestamp_ms }
     }
 }
 
@@ -279,18 +292,96 @@ pub fn split(mut bytes: Bytes) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-/// The headers of whole entries that stand one after the other, each verified.
-///
-/// # Errors
-/// [`Error`] of the first that is not one.
-pub fn headers(mut bytes: &[u8]) -> Result<Vec<Header>, Error> {
-    let mut headers = Vec::new();
-    while !bytes.is_empty() {
-        let header = Header::verify(bytes)?;
-        bytes = &bytes[header.length as usize..];
-        headers.push(header);
+/// Whole entries that stand one after the other: each was verified, or encoded here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Entries {
+    bytes: Bytes,
+    headers: Vec<Header>,
+}
+
+impl Entries {
+    /// Verifies every entry.
+    ///
+    /// # Errors
+    /// [`Error`] of the first that is not one.
+    pub fn verify(bytes: Bytes) -> Result<Self, Error> {
+        let mut headers = Vec::new();
+        let mut left = &bytes[..];
+        while !left.is_empty() {
+            let header = Header::verify(left)?;
+            left = &left[header.length as usize..];
+            headers.push(header);
+        }
+        Ok(Self { bytes, headers })
     }
-    Ok(headers)
+
+    /// All of their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Their headers, in their order.
+    #[must_use]
+    pub fn headers(&self) -> &[Header] {
+        &self.headers
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty()
+    }
+
+    /// The position after the last; `None` where there is none.
+    #[must_use]
+    pub fn next(&self) -> Option<Position> {
+        self.headers.last().map(|header| header.position.next())
+    }
+}
+
+/// Encodes entries, one behind the other.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+    headers: Vec<Header>,
+}
+
+impl Encoder {
+    /// Encodes the entry at `position` in `epoch`, once `finish` has changed what it wants of the
+    /// body. Gives its header.
+    ///
+    /// # Panics
+    /// As [`Draft::encode`].
+    pub fn push(
+        &mut self,
+        draft: &Draft<'_>,
+        epoch: Epoch,
+        position: Position,
+        finish: impl FnOnce(&mut [u8]),
+    ) -> Header {
+        let header = draft.encode_with(epoch, position, &mut self.bytes, finish);
+        self.headers.push(header);
+        header
+    }
+
+    /// Bytes encoded so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was encoded since the last [`Encoder::take`].
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Gives what was encoded, and begins anew.
+    pub fn take(&mut self) -> Entries {
+        let headers = std::mem::take(&mut self.headers);
+        Entries { bytes: Bytes::from(std::mem::take(&mut self.bytes)), headers }
+    }
 }
 
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
@@ -324,6 +415,19 @@ mod tests {
         assert_eq!(entries[0].body(), b"one");
         assert_eq!(entries[0].header.position, Position(9));
         assert_eq!(entries[1].header.kind, Kind::KeepGroup);
+    }
+
+    #[test]
+    fn what_is_encoded_is_what_would_be_verified() {
+        let mut encoder = Encoder::default();
+        let draft = Draft { kind: Kind::Append, count: 3, ..Draft::command(Kind::Append, b"body") };
+        encoder.push(&draft, Epoch(3), Position(9), |body| body[0] = b'B');
+        encoder.push(&Draft::command(Kind::KeepGroup, b""), Epoch(3), Position(10), |_| ());
+        let entries = encoder.take();
+        assert!(encoder.is_empty());
+        assert_eq!(Entries::verify(entries.bytes().clone()), Ok(entries.clone()));
+        assert_eq!(entries.next(), Some(Position(11)));
+        assert_eq!(split(entries.bytes().clone()).unwrap()[0].body(), b"Body");
     }
 
     #[test]

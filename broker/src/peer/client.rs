@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures::{Stream, StreamExt};
 use holdfast_core::State;
 use holdfast_core::replica::Fetch;
 use holdfast_protocol::peer::peer_client::PeerClient;
@@ -117,24 +118,25 @@ async fn link(
     let address = node.peer_address(broker).ok_or("the operator told no address yet")?;
     let mut client = client(dial(node, broker, &address).await?);
     let ended = CancellationToken::new();
-    let (tx, rx) = tokio::sync::mpsc::channel(1);
     let hello = peer::Hello { broker: node.broker().0, cluster: node.cluster_id().to_owned() };
-    tx.send(peer::ToLeader { message: Some(peer::to_leader::Message::Hello(hello)) }).await?;
-    let outgoing = tokio_stream::wrappers::ReceiverStream::new(rx);
+    let hello = peer::to_leader::Message::Hello(hello);
+    let hello = futures::stream::once(std::future::ready(to_leader(hello)));
+    // It must not take from the outbox what the next link is to send.
+    let outgoing =
+        hello.chain(fetches(Arc::clone(outbox))).take_until(ended.clone().cancelled_owned());
+    let guard = ended.drop_guard();
     let mut answers = client.replicate(outgoing).await?.into_inner();
     info!(%broker, %address, "linked to peer");
-    let sender = send_fetches(Arc::clone(outbox), tx, ended.clone());
-    node.spawn(sender);
-    let guard = ended.drop_guard();
     // Whatever was asked on an earlier link is asked again.
     for handle in node.shards() {
         handle.send(Event::Connected(broker)).await;
     }
     while let Some(message) = answers.message().await? {
-        let Some(peer::to_follower::Message::Answer(answer)) = message.message else { continue };
-        let (shard, answer) = wire::answer_from_wire(answer)?;
-        if let Some(handle) = node.shard(shard) {
-            handle.send(Event::Answer(broker, answer)).await;
+        for answer in message.answers {
+            let (shard, answer) = wire::answer_from_wire(answer)?;
+            if let Some(handle) = node.shard(shard) {
+                handle.send(Event::Answer(broker, answer)).await;
+            }
         }
     }
     drop(guard);
@@ -165,20 +167,16 @@ pub(crate) async fn read_checkpoint(
     Ok(Image { state, history, bytes, log_start })
 }
 
-async fn send_fetches(
-    outbox: Arc<Outbox<Fetch>>,
-    tx: tokio::sync::mpsc::Sender<peer::ToLeader>,
-    ended: CancellationToken,
-) {
-    loop {
-        let taken = tokio::select! {
-            () = ended.cancelled() => return,
-            taken = outbox.take() => taken,
-        };
-        for (shard, fetch) in taken {
-            if tx.send(wire::fetch_to_wire(shard, &fetch)).await.is_err() {
-                return;
-            }
-        }
-    }
+fn to_leader(message: peer::to_leader::Message) -> peer::ToLeader {
+    peer::ToLeader { message: Some(message) }
+}
+
+/// The fetches that wait, as many as there are in one message.
+fn fetches(outbox: Arc<Outbox<Fetch>>) -> impl Stream<Item = peer::ToLeader> {
+    futures::stream::unfold(outbox, async |outbox| {
+        let waiting = outbox.take().await;
+        let fetches = waiting.iter().map(|(shard, fetch)| wire::fetch_to_wire(*shard, fetch));
+        let fetches = peer::Fetches { fetches: fetches.collect() };
+        Some((to_leader(peer::to_leader::Message::Fetches(fetches)), outbox))
+    })
 }

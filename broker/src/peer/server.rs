@@ -1,20 +1,20 @@
 //! The leader's end: fetches in, answers out; and checkpoints for replicas that are built anew.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use holdfast_core::replica::Answer;
 use holdfast_protocol::peer::peer_server::Peer;
 use holdfast_protocol::{BrokerId, ShardId, peer};
 use holdfast_transport::Peer as Caller;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-use super::{HELLO_TIMEOUT, wire};
+use super::{ANSWER_BYTES_MAX, HELLO_TIMEOUT, wire};
 use crate::node::Node;
 use crate::outbox::Outbox;
 use crate::shard::Event;
@@ -53,22 +53,29 @@ impl Peer for PeerService {
         let allowed = caller.must_be_broker(broker);
         self.0.admit(caller, allowed.and_then(|()| self.0.check_cluster(&hello.cluster)))?;
         info!(%broker, "peer follows");
-        let (tx, rx) = mpsc::channel(2);
+        let answers: AnswerBox = Arc::default();
+        let (ended, dropped) = (CancellationToken::new(), CancellationToken::new());
+        let outgoing = Outgoing {
+            answers: Arc::clone(&answers),
+            taken: VecDeque::new(),
+            _dropped: dropped.clone().drop_guard(),
+        };
+        let outgoing = outgoing.messages().take_until(ended.clone().cancelled_owned());
         let node = Arc::clone(&self.0);
         self.0.spawn(async move {
-            let answers: AnswerBox = Arc::default();
+            let _ended = ended.drop_guard();
             tokio::select! {
                 ended = take_fetches(&node, broker, &mut fetches, &answers) => match ended {
                     Ok(()) => info!(%broker, "peer left"),
                     Err(error) => info!(%broker, error = %error.message(), "peer lost"),
                 },
-                () = send_answers(&answers, &tx) => {}
+                () = dropped.cancelled() => info!(%broker, "peer gone"),
             }
             for handle in node.shards() {
                 handle.send(Event::FollowerGone(broker)).await;
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
+        Ok(Response::new(Box::pin(outgoing)))
     }
 
     async fn read_checkpoint(
@@ -104,25 +111,54 @@ async fn take_fetches(
     answers: &AnswerBox,
 ) -> Result<(), Status> {
     while let Some(message) = fetches.message().await? {
-        let Some(peer::to_leader::Message::Fetch(fetch)) = message.message else { continue };
-        let (shard, fetch) = wire::fetch_from_wire(&fetch)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        match node.shard(shard) {
-            Some(handle) => {
-                handle.send(Event::Fetch(broker, fetch, Arc::clone(answers))).await;
+        let Some(peer::to_leader::Message::Fetches(asked)) = message.message else { continue };
+        for fetch in &asked.fetches {
+            let (shard, fetch) = wire::fetch_from_wire(fetch)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            match node.shard(shard) {
+                Some(handle) => {
+                    handle.send(Event::Fetch(broker, fetch, Arc::clone(answers))).await;
+                }
+                None => warn!(%broker, %shard, "a peer fetches a shard that is not here"),
             }
-            None => warn!(%broker, %shard, "a peer fetches a shard that is not here"),
         }
     }
     Ok(())
 }
 
-async fn send_answers(answers: &AnswerBox, tx: &mpsc::Sender<Result<peer::ToFollower, Status>>) {
-    loop {
-        for (shard, answer) in answers.take().await {
-            if tx.send(Ok(wire::answer_to_wire(shard, answer))).await.is_err() {
-                return;
-            }
+/// The answers of one stream, on their way out.
+struct Outgoing {
+    answers: AnswerBox,
+    /// What was taken out of the box, and did not fit into the last message.
+    taken: VecDeque<(ShardId, Answer)>,
+    /// Tells the other half of the stream that nobody listens any more.
+    _dropped: DropGuard,
+}
+
+impl Outgoing {
+    fn messages(self) -> impl Stream<Item = Result<peer::ToFollower, Status>> {
+        futures::stream::unfold(self, async |mut outgoing| {
+            let message = outgoing.next().await;
+            Some((Ok(message), outgoing))
+        })
+    }
+
+    /// The answers that wait, of as many shards as fit into one message.
+    async fn next(&mut self) -> peer::ToFollower {
+        if self.taken.is_empty() {
+            self.taken.extend(self.answers.take().await);
         }
+        let mut answers = Vec::with_capacity(self.taken.len());
+        let mut bytes = 0;
+        while let Some((shard, answer)) = self.taken.pop_front() {
+            let more = answer.data_len();
+            if bytes > 0 && bytes + more > ANSWER_BYTES_MAX {
+                self.taken.push_front((shard, answer));
+                break;
+            }
+            bytes += more;
+            answers.push(wire::answer_to_wire(shard, answer));
+        }
+        peer::ToFollower { answers }
     }
 }

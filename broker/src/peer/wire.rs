@@ -12,8 +12,8 @@ pub(crate) enum Error {
     Empty,
 }
 
-pub(crate) fn fetch_to_wire(shard: ShardId, fetch: &Fetch) -> peer::ToLeader {
-    let fetch = peer::Fetch {
+pub(crate) fn fetch_to_wire(shard: ShardId, fetch: &Fetch) -> peer::Fetch {
+    peer::Fetch {
         shard: shard.0,
         incarnation: fetch.incarnation.0.to_vec().into(),
         epoch: fetch.key.epoch.0,
@@ -22,8 +22,7 @@ pub(crate) fn fetch_to_wire(shard: ShardId, fetch: &Fetch) -> peer::ToLeader {
         held: fetch.held.0,
         committed: fetch.committed.0,
         gaps_until: fetch.gaps_until.0,
-    };
-    peer::ToLeader { message: Some(peer::to_leader::Message::Fetch(fetch)) }
+    }
 }
 
 pub(crate) fn fetch_from_wire(wire: &peer::Fetch) -> Result<(ShardId, Fetch), Error> {
@@ -42,7 +41,7 @@ pub(crate) fn fetch_from_wire(wire: &peer::Fetch) -> Result<(ShardId, Fetch), Er
     Ok((ShardId(wire.shard), fetch))
 }
 
-pub(crate) fn answer_to_wire(shard: ShardId, answer: Answer) -> peer::ToFollower {
+pub(crate) fn answer_to_wire(shard: ShardId, answer: Answer) -> peer::Answer {
     use peer::answer::Outcome as Wire;
     let outcome = match answer.outcome {
         Outcome::Data { entries, committed, next } => {
@@ -54,14 +53,13 @@ pub(crate) fn answer_to_wire(shard: ShardId, answer: Answer) -> peer::ToFollower
         Outcome::Refused { epoch } => Wire::Refused(peer::Refused { epoch: epoch.0, reason: 0 }),
         Outcome::NeedCheckpoint => Wire::NeedCheckpoint(peer::NeedCheckpoint { clean_point: 0 }),
     };
-    let answer = peer::Answer {
+    peer::Answer {
         shard: shard.0,
         epoch: answer.key.epoch.0,
         position: answer.key.position.0,
         last_epoch: answer.key.last_epoch.0,
         outcome: Some(outcome),
-    };
-    peer::ToFollower { message: Some(peer::to_follower::Message::Answer(answer)) }
+    }
 }
 
 pub(crate) fn answer_from_wire(wire: peer::Answer) -> Result<(ShardId, Answer), Error> {

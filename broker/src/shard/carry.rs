@@ -35,7 +35,7 @@ impl Actor {
         let shard = self.handle.shard;
         match output {
             Output::Persist(record) => self.persist(record),
-            Output::Append { bytes, .. } => match self.log.append(&bytes) {
+            Output::Append(entries) => match self.log.append(&entries) {
                 Ok(()) => {}
                 Err(error) if error.is_fatal() => stop_process(shard, &error),
                 Err(error) => self.step_back(&error),

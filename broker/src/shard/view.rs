@@ -65,6 +65,11 @@ impl View {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether this broker leads, confirmed or not.
+    pub(crate) fn leads(&self) -> bool {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).leads.is_some()
+    }
+
     /// The epoch in which this broker leads and may answer.
     pub(crate) fn leading(&self) -> Result<Epoch, ReadError> {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holdfast_core::replica::{History, Recovered};
-use holdfast_protocol::entry::{self, Draft};
+use holdfast_protocol::entry::{self, Draft, Entries};
 use holdfast_protocol::{Epoch, Incarnation, Kind, Position, ShardRecord};
 
 /// An entry, as short as it can be.
@@ -51,8 +51,8 @@ impl Disk {
     }
 
     /// Appends whole entries, as a replica gives them.
-    pub(crate) fn append(&mut self, bytes: Bytes) {
-        let entries = entry::split(bytes).expect("a replica appends only whole entries");
+    pub(crate) fn append(&mut self, entries: &Entries) {
+        let entries = entry::split(entries.bytes().clone()).expect("entries are whole");
         for entry in entries {
             assert_eq!(entry.header.position, self.end(), "an entry stands at its position");
             let mark = entry.body().first().copied().unwrap_or(0);
@@ -77,10 +77,10 @@ impl Disk {
     }
 
     /// The bytes of one entry at the end of the log.
-    pub(crate) fn draft(&self, entry: Entry) -> Bytes {
+    pub(crate) fn draft(&self, entry: Entry) -> Entries {
         let mut out = Vec::new();
         entry.encode(self.end(), &mut out);
-        out.into()
+        Entries::verify(out.into()).expect("an entry just encoded")
     }
 
     /// What a process that starts now recovers.

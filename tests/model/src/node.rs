@@ -55,8 +55,8 @@ impl State {
     /// A leader appends an entry of its own.
     pub(crate) fn append(&mut self, setup: &Setup, broker: usize, entry: Entry) {
         let node = self.node_mut(broker);
-        let (bytes, next) = (node.disk.draft(entry), node.disk.end().next());
-        self.with(setup, broker, |replica| replica.handle_appended(bytes, next, NOW_MS));
+        let (entries, next) = (node.disk.draft(entry), node.disk.end().next());
+        self.with(setup, broker, |replica| replica.handle_appended(entries, next, NOW_MS));
     }
 
     fn carry_out(&mut self, setup: &Setup, broker: usize, output: Output, known: Position) {
@@ -64,7 +64,7 @@ impl State {
         let node = self.node_mut(broker);
         match output {
             Output::Persist(record) => node.disk.record = Some(record),
-            Output::Append { bytes, .. } => node.disk.append(bytes),
+            Output::Append(entries) => node.disk.append(&entries),
             Output::Truncate(to) => {
                 node.disk.truncate(index(to.0));
                 if to < known {

@@ -1,7 +1,8 @@
 //! The follower half of a replica: fetching, and cutting where logs part.
 
 use bytes::Bytes;
-use holdfast_protocol::{BrokerId, Epoch, Header, Incarnation, Position, entry};
+use holdfast_protocol::entry::Entries;
+use holdfast_protocol::{BrokerId, Epoch, Header, Incarnation, Position};
 
 use super::message::{Answer, Fault, Fetch, FetchKey, Outcome, Output};
 use super::{History, Replica, Role, Rule, Settings};
@@ -112,7 +113,7 @@ impl Replica {
     }
 
     fn take(&mut self, bytes: Bytes, committed: Position, next: Position, now_ms: u64) {
-        let Ok(headers) = entry::headers(&bytes) else {
+        let Ok(entries) = Entries::verify(bytes) else {
             // Damaged on the way or at the leader, or of a release that this one does not know.
             // This log is well, so it has no reason to stop.
             if let Role::Follower(follower) = &mut self.role {
@@ -120,17 +121,17 @@ impl Replica {
             }
             return;
         };
-        match self.follows_on(headers, next) {
-            Ok(headers) => {
-                for header in &headers {
+        match self.follows_on(entries.headers(), next) {
+            Ok(()) => {
+                for header in entries.headers() {
                     // The history of a checkpoint covers the entries that fill it in.
                     if header.epoch > self.history.last() {
                         self.history.note(header.epoch, header.position);
                     }
                 }
                 self.end = next;
-                if !bytes.is_empty() {
-                    self.outputs.push_back(Output::Append { bytes, headers });
+                if !entries.is_empty() {
+                    self.outputs.push_back(Output::Append(entries));
                 }
                 self.committed = self.committed.max(committed.min(self.end));
                 self.fetch();
@@ -139,11 +140,11 @@ impl Replica {
         }
     }
 
-    /// Checks that the entries continue this log up to `next`; gives their headers.
-    fn follows_on(&self, headers: Vec<Header>, next: Position) -> Result<Vec<Header>, String> {
+    /// Checks that the entries continue this log up to `next`.
+    fn follows_on(&self, headers: &[Header], next: Position) -> Result<(), String> {
         let mut expected = self.end;
         let mut last = self.history.last();
-        for header in &headers {
+        for header in headers {
             // What is missing is below `gaps_until`; what comes after it may be just there.
             let gap = header.position > expected && header.position <= self.gaps_until;
             if header.position != expected && !gap {
@@ -161,7 +162,7 @@ impl Replica {
         if next != expected && !gap {
             return Err(format!("the next position is said to be {next}, not {expected}"));
         }
-        Ok(headers)
+        Ok(())
     }
 
     /// The logs part: cut, unless that would lose what is committed.

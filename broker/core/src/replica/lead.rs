@@ -1,6 +1,7 @@
 //! The leader half of a replica: appending, serving fetches, committing, the ISR.
 
 use bytes::Bytes;
+use holdfast_protocol::entry::Entries;
 use holdfast_protocol::{BrokerId, Epoch, Member, Position};
 
 use super::leader::{Leader, Progress, Proposal, View};
@@ -23,12 +24,12 @@ impl Replica {
     ///
     /// # Panics
     /// Where this replica does not lead: nothing else may be appended then.
-    pub fn handle_appended(&mut self, entries: Bytes, next: Position, now_ms: u64) {
+    pub fn handle_appended(&mut self, entries: Entries, next: Position, now_ms: u64) {
         let epoch = self.leads().expect("only a leader appends entries of its own");
         assert!(next > self.end, "an append ends past the log's end");
         self.history.note(epoch, self.end);
         self.end = next;
-        self.outputs.push_back(Output::Append { bytes: entries, headers: Vec::new() });
+        self.outputs.push_back(Output::Append(entries));
         self.serve_waiting();
         self.advance(now_ms);
         self.tell_commit(now_ms);

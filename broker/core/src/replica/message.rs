@@ -1,9 +1,8 @@
 //! What replicas of a shard say to each other, and what a replica asks of the broker around it.
 
 use bytes::Bytes;
-use holdfast_protocol::{
-    BrokerId, Epoch, Header, Incarnation, Member, Position, ShardRecord, Version,
-};
+use holdfast_protocol::entry::Entries;
+use holdfast_protocol::{BrokerId, Epoch, Incarnation, Member, Position, ShardRecord, Version};
 
 /// Names a fetch: an answer counts only while the follower is still where it was when it asked.
 ///
@@ -43,6 +42,17 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
+impl Answer {
+    /// Bytes of entries in it.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        match &self.outcome {
+            Outcome::Data { entries, .. } => entries.len(),
+            Outcome::Diverged { .. } | Outcome::Refused { .. } | Outcome::NeedCheckpoint => 0,
+        }
+    }
+}
+
 /// What came of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -77,14 +87,8 @@ pub enum Outcome {
 pub enum Output {
     /// Keep the record durably.
     Persist(ShardRecord),
-    /// Append these whole entries to the log. A follower's come with their headers; a leader's
-    /// are its own, and it knows them.
-    Append {
-        /// The entries.
-        bytes: Bytes,
-        /// Their headers, in their order; empty where the replica leads.
-        headers: Vec<Header>,
-    },
+    /// Append these to the log.
+    Append(Entries),
     /// Cut the log to end here, durably, the suffix set aside.
     Truncate(Position),
     /// Send the fetch to this leader.

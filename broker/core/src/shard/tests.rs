@@ -2,7 +2,7 @@
 //! leads alone, or is told by hand what its leader or its followers say.
 
 use bytes::Bytes;
-use holdfast_protocol::entry::{self, Draft, Kind};
+use holdfast_protocol::entry::{Draft, Entries, Kind};
 use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, Incarnation, Member, Offset, Position, ShardId, ShardRecord,
     StreamId, TopicId, Version, command,
@@ -90,8 +90,9 @@ fn follows(shard: &mut Shard, epoch: u32, to: u64, entries: &[u8], committed: u6
         let epoch = shard.replica().history().before(Position(to));
         answer(shard, Outcome::Diverged { epoch, end: Position(to) });
     }
-    let next = Position(to + entry::headers(entries).unwrap().len() as u64);
     let entries = Bytes::copy_from_slice(entries);
+    let count = Entries::verify(entries.clone()).unwrap().headers().len();
+    let next = Position(to + count as u64);
     answer(shard, Outcome::Data { entries, committed: Position(committed), next });
     assert_eq!(shard.replica().end(), next);
 }
@@ -176,7 +177,7 @@ fn sequence_numbers_survive_a_change_of_leaders() {
     other.finish(0);
     let log: Vec<u8> = std::iter::from_fn(|| other.poll_output())
         .filter_map(|output| match output {
-            Output::Append { bytes, .. } => Some(bytes.to_vec()),
+            Output::Append(entries) => Some(entries.bytes().to_vec()),
             _ => None,
         })
         .flatten()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use holdfast_protocol::entry::Entries;
 use holdfast_protocol::{Epoch, Header, Position};
 
 use super::{ShardLog, Unsynced, active};
@@ -18,60 +19,56 @@ pub const APPEND_BYTES_MAX: usize = 256 * 1024 * 1024;
 const UNSYNCED_MAX: usize = 8;
 
 impl ShardLog {
-    /// Writes one or more whole entries to the end of the log, without flushing. Every entry is
-    /// verified. Positions go on from [`ShardLog::end`]; below `gaps_until` of a
-    /// [`ShardLog::reset`] they may leave some out.
+    /// Writes entries to the end of the log, without flushing. Positions go on from
+    /// [`ShardLog::end`]; below `gaps_until` of a [`ShardLog::reset`] they may leave some out.
     ///
     /// # Errors
     /// [`Error::DiskFull`] leaves the log as it was; so do the refusals. Others are fatal.
-    pub fn append(&mut self, entries: &[u8]) -> Result<(), Error> {
+    pub fn append(&mut self, entries: &Entries) -> Result<(), Error> {
         self.shared.check()?;
-        let headers = self.verify(entries)?;
-        let Some(last) = headers.last().copied() else {
+        self.check(entries)?;
+        let Some(next) = entries.next() else {
             return Ok(());
         };
-        let written = self.place(entries.len(), headers.len()).and_then(|()| {
+        let (bytes, headers) = (entries.bytes(), entries.headers());
+        let written = self.place(bytes.len(), headers.len()).and_then(|()| {
             let growth = self.config().growth();
-            self.writer.write(entries, growth)
+            self.writer.write(bytes, growth)
         });
         self.shared.watch(written)?;
         let base = self.writer.identity.base;
-        let first_at = self.writer.used - entries.len() as u64;
-        self.shared.tail_mut().push(base, first_at, entries);
+        let first_at = self.writer.used - bytes.len() as u64;
+        self.shared.tail_mut().push(base, first_at, bytes);
         let mut view = self.shared.view_mut();
         let mut at = first_at;
-        for header in &headers {
+        for header in headers {
             let place = u32::try_from(at).expect("a segment and an append are bounded");
             view.active.index.push(header, place);
             at += u64::from(header.length);
         }
-        self.end = last.position.next();
+        self.end = next;
         view.end = self.end;
         drop(view);
-        for header in &headers {
+        for header in headers {
             self.state.note_epoch(header.epoch, header.position);
         }
         Ok(())
     }
 
-    /// Verifies that every entry is whole and continues the log.
-    fn verify(&self, entries: &[u8]) -> Result<Vec<Header>, Error> {
-        if entries.len() > APPEND_BYTES_MAX {
-            return Err(Error::TooLarge { bytes: entries.len(), max: APPEND_BYTES_MAX });
+    /// Checks that the entries continue the log.
+    fn check(&self, entries: &Entries) -> Result<(), Error> {
+        let bytes = entries.bytes().len();
+        if bytes > APPEND_BYTES_MAX {
+            return Err(Error::TooLarge { bytes, max: APPEND_BYTES_MAX });
         }
-        let mut headers = Vec::new();
         let mut expected = self.end;
         let mut epoch = self.last_epoch();
-        let mut left = entries;
-        while !left.is_empty() {
-            let header = Header::verify(left)?;
-            self.check_follows(&header, expected, epoch)?;
+        for header in entries.headers() {
+            self.check_follows(header, expected, epoch)?;
             expected = header.position.next();
             epoch = header.epoch;
-            left = &left[header.length as usize..];
-            headers.push(header);
         }
-        Ok(headers)
+        Ok(())
     }
 
     fn check_follows(&self, header: &Header, expected: Position, last: Epoch) -> Result<(), Error> {

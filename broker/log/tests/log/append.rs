@@ -3,7 +3,7 @@
 use holdfast_log::{Config, Error, Meta, ShardLog};
 use holdfast_protocol::{Epoch, Incarnation, Position};
 
-use crate::support::{batch, command, fill, flush, open, positions, segments, small};
+use crate::support::{Write, batch, command, fill, flush, open, positions, segments, small};
 
 #[test]
 fn what_was_appended_is_there_again() {
@@ -43,23 +43,23 @@ fn what_was_appended_is_there_again() {
 fn what_does_not_follow_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path());
-    log.append(&[command(0, 2), command(1, 2)].concat()).unwrap();
-    let gap = log.append(&command(3, 2)).unwrap_err();
+    log.write(&[command(0, 2), command(1, 2)].concat()).unwrap();
+    let gap = log.write(&command(3, 2)).unwrap_err();
     assert!(matches!(gap, Error::NotContiguous { .. }), "{gap}");
-    let again = log.append(&command(1, 2)).unwrap_err();
+    let again = log.write(&command(1, 2)).unwrap_err();
     assert!(matches!(again, Error::NotContiguous { .. }), "{again}");
-    let backwards = log.append(&command(2, 1)).unwrap_err();
+    let backwards = log.write(&command(2, 1)).unwrap_err();
     assert!(matches!(backwards, Error::EpochBackwards { .. }));
     let mut spoiled = command(2, 2);
     spoiled[70] ^= 1;
-    assert!(matches!(log.append(&spoiled).unwrap_err(), Error::Entry(_)));
-    let half = log.append(&[command(2, 2), command(4, 2)].concat());
+    assert!(matches!(log.write(&spoiled).unwrap_err(), Error::Entry(_)));
+    let half = log.write(&[command(2, 2), command(4, 2)].concat());
     assert!(half.is_err(), "all of an append or nothing");
     let cut = command(2, 2);
-    assert!(log.append(&cut[..cut.len() - 1]).is_err());
+    assert!(log.write(&cut[..cut.len() - 1]).is_err());
     assert_eq!(log.end(), Position(2));
     assert_eq!(positions(&log.reader()), [0, 1]);
-    log.append(&command(2, 2)).unwrap();
+    log.write(&command(2, 2)).unwrap();
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn an_append_longer_than_a_segment_gets_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path());
     fill(&mut log, 3);
-    log.append(&batch(3, 1, 1, 0, 1, &[9; 20_000])).unwrap();
+    log.write(&batch(3, 1, 1, 0, 1, &[9; 20_000])).unwrap();
     fill(&mut log, 6);
     assert_eq!(segments(dir.path()).len(), 3);
     drop(log);
@@ -99,7 +99,7 @@ fn the_history_of_epochs_is_kept() {
     assert_eq!(log.last_epoch(), Epoch(0));
     for position in 0..60 {
         let epoch = 1 + (position / 20) as u32 * 3;
-        log.append(&command(position, epoch)).unwrap();
+        log.write(&command(position, epoch)).unwrap();
     }
     let history = [(Epoch(1), Position(0)), (Epoch(4), Position(20)), (Epoch(7), Position(40))];
     assert_eq!(log.epochs(), history);

@@ -6,8 +6,8 @@ use holdfast_log::{Error, ShardLog};
 use holdfast_protocol::{Epoch, Offset, Position};
 
 use crate::support::{
-    batch, command, entries, fill, flip, flush, open, overwrite, place, positions, segments, small,
-    stream,
+    Write, batch, command, entries, fill, flip, flush, open, overwrite, place, positions, segments,
+    small, stream,
 };
 
 /// Positions below which are covered by a checkpoint.
@@ -36,7 +36,7 @@ fn a_flipped_bit_above_the_checkpoint_is_a_torn_tail() {
         assert_eq!(log.end(), Position(position));
         assert_eq!(positions(&log.reader()), (0..position).collect::<Vec<_>>());
         // Nothing that was cut comes back: the new entries are other ones.
-        log.append(&command(position, 9)).unwrap();
+        log.write(&command(position, 9)).unwrap();
         drop(log);
         let (log, recovered) = open(dir.path());
         assert_eq!(recovered.torn_bytes, 0);
@@ -194,7 +194,7 @@ fn indexes_are_made_again() {
     let (mut log, _) = open(dir.path());
     for position in 0..60 {
         let entry = batch(position, 1, (position % 3) as u8, position / 3 * 2, 2, b"body");
-        log.append(&entry).unwrap();
+        log.write(&entry).unwrap();
     }
     log.write_checkpoint(Position(60), b"").unwrap();
     log.close().unwrap();
@@ -286,7 +286,7 @@ fn an_index_of_before_a_tear_is_not_taken_for_the_one_after() {
     let (mut log, _) = open(dir.path());
     assert_eq!(log.end(), Position(55));
     for position in 55..90 {
-        log.append(&batch(position, 2, 1, position, 1, b"new")).unwrap();
+        log.write(&batch(position, 2, 1, position, 1, b"new")).unwrap();
     }
     log.write_checkpoint(Position(90), b"state").unwrap();
     drop(log);

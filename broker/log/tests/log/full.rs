@@ -6,7 +6,7 @@ use std::process::Command;
 use holdfast_log::{Config, Error, ShardLog};
 use holdfast_protocol::Position;
 
-use crate::support::{batch, command, fill, flush, open, positions, small};
+use crate::support::{Write, batch, command, fill, flush, open, positions, small};
 
 #[test]
 fn an_append_beyond_the_bound_leaves_the_log_as_it_was() {
@@ -15,7 +15,7 @@ fn an_append_beyond_the_bound_leaves_the_log_as_it_was() {
     let (mut log, _) = ShardLog::open(dir.path(), config).unwrap();
     let error = loop {
         let next = log.end().0;
-        if let Err(error) = log.append(&command(next, 1)) {
+        if let Err(error) = log.write(&command(next, 1)) {
             break error;
         }
     };
@@ -68,7 +68,7 @@ fn fail_half_way(preallocate_bytes: u64) {
     fill(&mut log, 10);
     let long: Vec<u8> =
         (10..110).flat_map(|position| batch(position, 1, 1, position, 1, &[5; 1000])).collect();
-    let error = log.append(&long).unwrap_err();
+    let error = log.write(&long).unwrap_err();
     assert!(matches!(error, Error::DiskFull { .. }), "{error}");
     assert_eq!(log.end(), Position(10));
     assert_eq!(positions(&log.reader()), (0..10).collect::<Vec<_>>());
@@ -99,7 +99,7 @@ fn a_full_filesystem_is_survived() {
         // Ever smaller, until not even a small one fits.
         while length > 10 {
             let next = log.end().0;
-            match log.append(&batch(next, 1, 1, next, 1, &vec![3; length])) {
+            match log.write(&batch(next, 1, 1, next, 1, &vec![3; length])) {
                 Ok(()) => {}
                 Err(Error::DiskFull { .. }) => length /= 2,
                 Err(error) => panic!("{error}"),

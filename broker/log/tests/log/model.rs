@@ -8,7 +8,7 @@ use holdfast_log::{Config, ShardLog};
 use holdfast_protocol::{Epoch, Offset, Position};
 use proptest::prelude::*;
 
-use crate::support::{batch, command, entries, flip, overwrite, place, small, stream};
+use crate::support::{Write, batch, command, entries, flip, overwrite, place, small, stream};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -171,7 +171,7 @@ impl World {
             self.model.end += 1;
             bytes.extend(entry);
         }
-        self.log().append(&bytes).unwrap();
+        self.log().write(&bytes).unwrap();
     }
 
     fn truncate(&mut self, share: u8) {

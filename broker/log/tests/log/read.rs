@@ -4,20 +4,20 @@ use bytes::Bytes;
 use holdfast_log::{Config, LogReader, ShardLog};
 use holdfast_protocol::{Offset, Position, StreamId, entry};
 
-use crate::support::{batch, command, flush, open, positions, small, stream};
+use crate::support::{Write, batch, command, flush, open, positions, small, stream};
 
 /// 200 entries: every fifth a command, the others batches of 3 offsets of streams 0 to 2 in turn.
 fn mixed(log: &mut ShardLog) {
     let mut offsets = [0; 3];
     for position in 0..200 {
         if position % 5 == 0 {
-            log.append(&command(position, 1)).unwrap();
+            log.write(&command(position, 1)).unwrap();
             continue;
         }
         let of = (position % 3) as u8;
         let offset = &mut offsets[usize::from(of)];
         let body = body(of, *offset);
-        log.append(&batch(position, 1, of, *offset, 3, &body)).unwrap();
+        log.write(&batch(position, 1, of, *offset, 3, &body)).unwrap();
         *offset += 3;
     }
 }
@@ -79,7 +79,7 @@ fn reads_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path());
     for position in 0..50 {
-        log.append(&batch(position, 1, 1, position, 1, &[1; 100])).unwrap();
+        log.write(&batch(position, 1, 1, position, 1, &[1; 100])).unwrap();
     }
     let reader = log.reader();
     let read = |bytes_max, at_least_one| {
@@ -169,7 +169,7 @@ fn a_reader_at_the_end_skips_nothing_when_segments_roll() {
             }
         });
         for position in 0..count {
-            log.append(&batch(position, 1, 1, position, 1, &body(1, position))).unwrap();
+            log.write(&batch(position, 1, 1, position, 1, &body(1, position))).unwrap();
         }
     });
 }
@@ -203,7 +203,7 @@ fn readers_go_on_while_the_log_grows_and_is_cut() {
         for round in 1..=30u32 {
             for position in log.end().0..u64::from(round) * 20 {
                 let entry = batch(position, round, 1, position, 1, &body(1, position));
-                log.append(&entry).unwrap();
+                log.write(&entry).unwrap();
             }
             let cut = log.end().0 - u64::from(round % 7);
             log.truncate(Position(cut)).unwrap();

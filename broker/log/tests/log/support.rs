@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use holdfast_log::{Config, LogReader, Recovered, ShardLog};
-use holdfast_protocol::entry::Draft;
+use bytes::Bytes;
+use holdfast_log::{Config, Error, LogReader, Recovered, ShardLog};
+use holdfast_protocol::entry::{Draft, Entries};
 use holdfast_protocol::{Entry, Epoch, Kind, Offset, Position, StreamId, TopicId};
 
 /// The stream with this number.
@@ -56,11 +57,22 @@ pub(crate) fn command(position: u64, epoch: u32) -> Vec<u8> {
     out
 }
 
+/// Appends bytes as a broker would that got them from elsewhere.
+pub(crate) trait Write {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error>;
+}
+
+impl Write for ShardLog {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.append(&Entries::verify(Bytes::copy_from_slice(bytes))?)
+    }
+}
+
 /// Appends commands until the log ends at `to`.
 pub(crate) fn fill(log: &mut ShardLog, to: u64) {
     for position in log.end().0..to {
         let epoch = log.last_epoch().0.max(1);
-        log.append(&command(position, epoch)).unwrap();
+        log.write(&command(position, epoch)).unwrap();
     }
 }
 

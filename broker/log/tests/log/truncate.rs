@@ -7,7 +7,7 @@ use holdfast_log::{Config, Error, Meta, ShardLog};
 use holdfast_protocol::{Epoch, Header, Incarnation, Kind, Offset, Position};
 
 use crate::support::{
-    batch, command, entries, fill, flush, open, positions, segments, small, stream,
+    Write, batch, command, entries, fill, flush, open, positions, segments, small, stream,
 };
 
 /// Every entry in the items of `aside/`, by position.
@@ -40,7 +40,7 @@ fn what_is_cut_is_set_aside_and_does_not_come_back() {
         assert_eq!(positions(&reader), (0..to).collect::<Vec<_>>());
         assert_eq!(aside(dir.path()), (to..70).collect::<Vec<_>>());
         // Another history from here, unflushed, shorter than the old one.
-        log.append(&command(to, 5)).unwrap();
+        log.write(&command(to, 5)).unwrap();
         drop(log);
         let (mut log, recovered) = open(dir.path());
         assert_eq!((recovered.torn_bytes, recovered.damage), (0, None));
@@ -71,7 +71,7 @@ fn a_cut_forgets_epochs_and_flushes_in_flight() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path());
     for (position, epoch) in [(0, 1), (1, 1), (2, 2), (3, 4)] {
-        log.append(&command(position, epoch)).unwrap();
+        log.write(&command(position, epoch)).unwrap();
     }
     let job = log.flush_job().unwrap();
     log.truncate(Position(2)).unwrap();
@@ -118,9 +118,9 @@ fn a_reset_begins_anew_with_gaps_below_the_clean_point() {
     // As the leader has it: cleaned below 200.
     let kept = [103, 110, 111, 150, 199, 200, 201];
     for position in kept {
-        log.append(&command(position, 7)).unwrap();
+        log.write(&command(position, 7)).unwrap();
     }
-    let gap = log.append(&command(203, 7)).unwrap_err();
+    let gap = log.write(&command(203, 7)).unwrap_err();
     assert!(matches!(gap, Error::NotContiguous { .. }));
     drop(log);
     let (mut log, recovered) = open(dir.path());
@@ -164,7 +164,7 @@ fn cleanable(dir: &Path, entries: u64) -> ShardLog {
     let (mut log, _) = open(dir);
     for position in 0..entries {
         let entry = batch(position, 1, (position % 2) as u8, position / 2, 1, &[1; 40]);
-        log.append(&entry).unwrap();
+        log.write(&entry).unwrap();
     }
     log.write_checkpoint(Position(entries), b"state").unwrap();
     log
@@ -239,7 +239,7 @@ fn a_log_filled_behind_a_checkpoint_is_whole_once_it_is_filled() {
     assert!(matches!(early, Error::OutOfRange { .. }), "{early}");
     log.install_checkpoint(Position(130), b"leader's").unwrap();
     for position in (100..125).step_by(2) {
-        log.append(&command(position, 1)).unwrap();
+        log.write(&command(position, 1)).unwrap();
     }
     flush(&mut log);
     drop(log);
@@ -261,7 +261,7 @@ fn the_cache_of_newest_entries_follows_a_rewrite() {
     let (mut log, _) = ShardLog::open(dir.path(), config).unwrap();
     for position in 0..30 {
         let entry = batch(position, 1, (position % 2) as u8, position / 2, 1, &[1; 40]);
-        log.append(&entry).unwrap();
+        log.write(&entry).unwrap();
     }
     log.write_checkpoint(Position(30), b"state").unwrap();
     // The first entry stays where it was, those behind it do not.
@@ -282,9 +282,9 @@ fn an_index_of_before_a_cut_is_not_taken_for_the_one_after() {
     log.truncate(Position(2)).unwrap();
     assert!(!index.exists());
     // As long as the old index says, so that only the revision tells.
-    log.append(&batch(2, 2, 1, 2, 1, &[2; 721])).unwrap();
+    log.write(&batch(2, 2, 1, 2, 1, &[2; 721])).unwrap();
     for position in 3..30 {
-        log.append(&batch(position, 2, 1, position, 1, b"new")).unwrap();
+        log.write(&batch(position, 2, 1, position, 1, b"new")).unwrap();
     }
     log.write_checkpoint(Position(30), b"state").unwrap();
     drop(log);

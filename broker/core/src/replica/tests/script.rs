@@ -20,7 +20,7 @@
 use std::str::SplitWhitespace;
 
 use bytes::Bytes;
-use holdfast_protocol::entry::{Draft, Kind};
+use holdfast_protocol::entry::{Draft, Entries, Kind};
 use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord, Version,
 };
@@ -233,10 +233,10 @@ fn tell(replica: &mut Replica, line: &str, now_ms: &mut u64) {
             let text = line.trim_start().trim_start_matches("record");
             replica.handle_record(record(text), now);
             if replica.wants_epoch_start().is_some() {
-                replica.handle_appended(Bytes::new(), replica.end().next(), now);
+                replica.handle_appended(Entries::default(), replica.end().next(), now);
             }
         }
-        "append" => replica.handle_appended(Bytes::new(), words.position(), now),
+        "append" => replica.handle_appended(Entries::default(), words.position(), now),
         "durable" => replica.handle_durable(words.position(), now),
         "fetch" => {
             let (from, fetch) = fetch(words);

@@ -1,14 +1,15 @@
 //! What happened, in few words: a trace is read by people.
 
 use bytes::Bytes;
-use holdfast_protocol::{Member, ShardRecord, entry};
+use holdfast_protocol::entry::Entries;
+use holdfast_protocol::{Member, ShardRecord};
 
 use crate::replica::{Answer, Fetch, FetchKey, Outcome, Output};
 
 pub(super) fn output(output: &Output) -> String {
     match output {
         Output::Persist(new) => format!("keeps {}", record(new)),
-        Output::Append { bytes, .. } => format!("appends {}", entries(bytes)),
+        Output::Append(new) => format!("appends {}", entries(new.bytes())),
         Output::Truncate(to) => format!("cuts to {to}"),
         Output::Fetch(to, f) => format!("asks {to}: {}", fetch(f)),
         Output::Serve { to, key: k, end, committed } => {
@@ -62,7 +63,7 @@ pub(super) fn answer(answer: &Answer) -> String {
 
 /// Entries as `position:epoch`.
 fn entries(bytes: &Bytes) -> String {
-    let headers = entry::headers(bytes).unwrap_or_default();
-    let at = headers.iter().map(|header| format!("{}:{}", header.position, header.epoch));
+    let headers = Entries::verify(bytes.clone()).unwrap_or_default();
+    let at = headers.headers().iter().map(|header| format!("{}:{}", header.position, header.epoch));
     at.fold(String::new(), |all, one| all + &one + " ")
 }

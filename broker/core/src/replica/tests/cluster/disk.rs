@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_protocol::entry::{self, Entry};
+use holdfast_protocol::entry::{self, Entries, Entry};
 use holdfast_protocol::{
     BrokerId, Epoch, Header, Incarnation, Kind, Position, ShardId, ShardRecord,
 };
@@ -57,9 +57,8 @@ impl Disk {
         before.map_or(Epoch(0), |(_, entry)| entry.header.epoch)
     }
 
-    pub(super) fn append(&mut self, bytes: Bytes) -> Vec<Header> {
-        let entries = entry::split(bytes).expect("only whole entries are appended");
-        let headers = entries.iter().map(|entry| entry.header).collect();
+    pub(super) fn append(&mut self, entries: &Entries) {
+        let entries = entry::split(entries.bytes().clone()).expect("entries are whole");
         for entry in entries {
             let at = entry.header.position;
             assert!(
@@ -73,7 +72,6 @@ impl Disk {
             self.end = at.next();
             self.entries.insert(at, entry);
         }
-        headers
     }
 
     pub(super) fn truncate(&mut self, to: Position) {

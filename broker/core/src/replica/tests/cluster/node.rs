@@ -123,9 +123,9 @@ impl World {
         let node = &mut self.nodes[n];
         match output {
             Output::Persist(record) => node.disk.record = Some(record),
-            Output::Append { bytes, .. } => {
-                let headers = node.disk.append(bytes);
-                self.checker.appended(&node.disk, &headers)?;
+            Output::Append(entries) => {
+                node.disk.append(&entries);
+                self.checker.appended(&node.disk, entries.headers())?;
             }
             Output::Truncate(to) => {
                 if to < node.compared {
