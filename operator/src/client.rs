@@ -74,3 +74,59 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use holdfast_operator_core::Policy;
+    use holdfast_protocol::{BrokerId, FlushMode, UncleanElection, control};
+    use holdfast_transport::{Identity, Tls};
+
+    use super::*;
+    use crate::tls::{Bundle, Wanted, renew};
+
+    fn tls() -> Tls {
+        let now_s = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+        let wanted =
+            Wanted { cluster: "orders".to_owned(), brokers: Vec::new(), authority_since_s: 0 };
+        let bundle = renew(&Bundle::default(), &wanted, now_s).unwrap().unwrap().bundle;
+        let own = Identity::new("orders", Role::Operator).unwrap();
+        Tls::new(own, &bundle.credentials(Role::Operator).unwrap()).unwrap()
+    }
+
+    fn settings(tls: Option<Tls>) -> Settings {
+        Settings {
+            name: "test".to_owned(),
+            cluster_id: "orders".to_owned(),
+            policy: Policy {
+                brokers: 1,
+                replicas: 1,
+                min_in_sync_replicas: 1,
+                shards: 1,
+                flush: FlushMode::Sync,
+                detection_timeout_ms: 3000,
+                unclean_election: UncleanElection::Never,
+            },
+            brokers: Vec::new(),
+            cluster: control::Cluster::default(),
+            patience: Duration::ZERO,
+            tls,
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_told_from_somebody_who_proves_nothing() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let peer = listener.local_addr().unwrap().to_string();
+        let broker = BrokerAddress { id: BrokerId(0), peer };
+        let timeout = Duration::from_millis(200);
+        let silent = dial(&settings(Some(tls())), &broker, timeout).await;
+        assert!(matches!(silent, Err(DialError::Other(_))), "{silent:?}");
+        drop(listener);
+        for tls in [None, Some(tls())] {
+            let refused = dial(&settings(tls), &broker, timeout).await;
+            assert!(matches!(refused, Err(DialError::Refused)), "{refused:?}");
+        }
+    }
+}

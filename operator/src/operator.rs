@@ -433,6 +433,7 @@ fn tell(event: &Event) {
         | Event::PossibleLoss { .. }
         | Event::Frozen { .. } => warn!(reason, "{event}"),
         Event::LeaderElected { .. }
+        | Event::BrokerStopped { .. }
         | Event::BrokerBack { .. }
         | Event::FailoverCompleted(_)
         | Event::IsrShrunk { .. }

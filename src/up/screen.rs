@@ -63,6 +63,7 @@ fn is_told(event: &Event) -> bool {
         Event::LeaderElected { .. } | Event::BrokerBack { .. } => false,
         Event::Leaderless { .. }
         | Event::BrokerLost { .. }
+        | Event::BrokerStopped { .. }
         | Event::FailoverCompleted(_)
         | Event::Resigned { .. }
         | Event::IsrShrunk { .. }

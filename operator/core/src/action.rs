@@ -82,6 +82,11 @@ pub enum Event {
         /// How it was noticed.
         loss: Loss,
     },
+    /// A broker that was about to stop has stopped.
+    BrokerStopped {
+        /// Which.
+        broker: BrokerId,
+    },
     /// A broker is there, and has said what it holds.
     BrokerBack {
         /// Which.
@@ -162,6 +167,9 @@ impl fmt::Display for Event {
                 write!(f, "shard {shard}: no replica can lead after broker {was}")
             }
             Self::BrokerLost { broker, loss } => write!(f, "broker {broker} is lost: {loss}"),
+            Self::BrokerStopped { broker } => {
+                write!(f, "broker {broker} has stopped, as it was told to")
+            }
             Self::BrokerBack { broker } => write!(f, "broker {broker} is there"),
             Self::FailoverCompleted(failover) => failover.fmt(f),
             Self::Resigned { shard, broker, reason } => {
@@ -208,6 +216,7 @@ impl Event {
             Self::LeaderElected { .. } => "LeaderElected",
             Self::Leaderless { .. } => "Leaderless",
             Self::BrokerLost { .. } => "BrokerLost",
+            Self::BrokerStopped { .. } => "BrokerStopped",
             Self::BrokerBack { .. } => "BrokerBack",
             Self::FailoverCompleted(failover) if failover.reason.is_planned() => "LeadersMoved",
             Self::FailoverCompleted(_) => "FailoverCompleted",

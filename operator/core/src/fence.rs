@@ -76,11 +76,7 @@ mod tests {
             (three, "0 live a; 1 live a stopping; 2 live a", "v8 e3 leader 0a isr 0a 2a min 2"),
             (three, "0 live a stopping; 1 live a; 2 live a", "nothing"),
             (three, "0 live a; 1 live a stopping; 2 dead a", "v8 e3 leader 0a isr 0a 1a min 2"),
-            (
-                "v7 e3 leader 0a isr 0a 1a min 2",
-                "0 live a; 1 live a stopping; 2 live a",
-                "nothing",
-            ),
+            ("v7 e3 leader 0a isr 0a 1a min 2", "0 live a; 1 live a stopping; 2 live a", "nothing"),
             // At the minimum nobody goes.
             ("v7 e3 leader 0a isr 0a 1a min 2", "0 live a; 1 dead a; 2 live a", "nothing"),
             (

@@ -249,7 +249,11 @@ impl Planner {
     /// Takes a broker for dead; returns whether that is news.
     fn bury(&mut self, id: BrokerId, loss: Loss) -> bool {
         let news = self.brokers.get_mut(&id).is_some_and(|b| b.bury(loss, self.now));
-        if news {
+        let ended = matches!(loss, Loss::Refused | Loss::Gone);
+        let stopped = ended && self.brokers.get(&id).is_some_and(|broker| broker.stopping);
+        if news && stopped {
+            self.tell(Event::BrokerStopped { broker: id });
+        } else if news {
             self.tell(Event::BrokerLost { broker: id, loss });
         }
         news

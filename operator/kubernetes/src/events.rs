@@ -134,7 +134,10 @@ fn shard_of(event: &Event) -> Option<ShardId> {
         | Event::PossibleLoss { shard, .. }
         | Event::Frozen { shard, .. }
         | Event::Adopted { shard, .. } => Some(*shard),
-        Event::BrokerLost { .. } | Event::BrokerBack { .. } | Event::FailoverCompleted(_) => None,
+        Event::BrokerLost { .. }
+        | Event::BrokerStopped { .. }
+        | Event::BrokerBack { .. }
+        | Event::FailoverCompleted(_) => None,
     }
 }
 
@@ -150,6 +153,7 @@ fn kind(event: &Event) -> EventType {
         | Event::IsrExpanded { .. }
         | Event::Adopted { .. }
         | Event::BrokerBack { .. }
+        | Event::BrokerStopped { .. }
         | Event::FailoverCompleted(_) => EventType::Normal,
     }
 }

@@ -25,6 +25,7 @@ impl Moves {
         let shown = match event {
             Event::FailoverCompleted(_)
             | Event::BrokerLost { .. }
+            | Event::BrokerStopped { .. }
             | Event::Leaderless { .. }
             | Event::Resigned { .. }
             | Event::PossibleLoss { .. }
