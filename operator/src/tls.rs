@@ -44,6 +44,8 @@ pub const LEAF_LIFE_S: i64 = 90 * DAY_S;
 pub const PROPAGATION_S: i64 = 600;
 /// Certificates are valid from so long before they are made, seconds: clocks differ.
 pub(crate) const BACKDATE_S: i64 = HOUR_S;
+/// Rounds of changes that follow from each other; a few are enough.
+const ROUNDS_MAX: u32 = 8;
 /// After this part of its life a certificate is due.
 const DUE: (i64, i64) = (2, 3);
 
@@ -91,16 +93,20 @@ pub enum Error {
 /// # Errors
 /// Where a certificate can't be made; what there is stays in use then.
 pub fn renew(current: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Option<Renewal>, Error> {
-    // Every change is made once, or once for every holder.
-    let changes_max = 8 + 2 * (wanted.brokers.len() + current.brokers.len());
     let mut bundle = current.clone();
     let mut changes = Vec::new();
-    while let Some(change) = decide::next(&bundle, wanted, now_s)? {
-        if changes.len() == changes_max {
-            return Err(Error::Unsettled(change));
+    let mut rounds = 0;
+    loop {
+        let due = decide::due(&bundle, wanted, now_s)?;
+        let Some(first) = due.first() else { break };
+        if rounds == ROUNDS_MAX {
+            return Err(Error::Unsettled(*first));
         }
-        apply(&mut bundle, &change, wanted, now_s)?;
-        changes.push(change);
+        rounds += 1;
+        for change in due {
+            apply(&mut bundle, &change, wanted, now_s)?;
+            changes.push(change);
+        }
     }
     if changes.is_empty() && !bundle.is_published() {
         changes.push(Change::Publish);

@@ -41,20 +41,22 @@ impl fmt::Display for Change {
     }
 }
 
-/// The next change, if there is one to be made at `now_s`.
-pub(super) fn next(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Option<Change>, Error> {
+/// The changes to be made next, at `now_s`. What follows from them is seen when they are made.
+pub(super) fn due(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Vec<Change>, Error> {
     if let Some(change) = authority(bundle, wanted, now_s) {
-        return Ok(Some(change));
+        return Ok(vec![change]);
     }
+    let mut changes = Vec::new();
     for role in holders(wanted) {
         let identity = Identity::new(&wanted.cluster, role)?;
         if bundle.leaf(role).is_none_or(|leaf| needs_issue(bundle, leaf, &identity, now_s)) {
-            return Ok(Some(Change::Issue(role)));
+            changes.push(Change::Issue(role));
         }
     }
-    let extra = bundle.brokers.keys().find(|id| !wanted.brokers.contains(id));
-    if let Some(extra) = extra {
-        return Ok(Some(Change::Remove(*extra)));
+    let extra = bundle.brokers.keys().filter(|id| !wanted.brokers.contains(id));
+    changes.extend(extra.copied().map(Change::Remove));
+    if !changes.is_empty() {
+        return Ok(changes);
     }
     // All were issued by the present authority, or would have been issued anew.
     let youngest_s = holders(wanted)
@@ -62,7 +64,8 @@ pub(super) fn next(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Optio
         .map(|leaf| leaf.certificate.made_s())
         .max();
     let seen = youngest_s.is_some_and(|made_s| now_s - made_s >= PROPAGATION_S);
-    Ok((!bundle.previous.is_empty() && seen).then_some(Change::DropPrevious))
+    let drop = !bundle.previous.is_empty() && seen;
+    Ok(drop.then_some(Change::DropPrevious).into_iter().collect())
 }
 
 fn authority(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Option<Change> {
