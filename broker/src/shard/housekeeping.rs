@@ -109,7 +109,15 @@ impl Actor {
     /// Frees what is dead below the checkpoint, but nothing that a follower still fetches.
     fn clean(&mut self) {
         let replica = self.core.replica();
-        let followed = replica.followers().map(|(_, position)| position).min();
+        // One that is away and out of the in-sync replicas holds nothing up: it takes a checkpoint.
+        let followed = replica
+            .followers()
+            .filter(|(member, _)| {
+                let in_sync = replica.record().is_some_and(|r| r.isr.contains(member));
+                in_sync || self.answers.contains_key(&member.broker)
+            })
+            .map(|(_, position)| position)
+            .min();
         let checkpoint = self.log.checkpoint_position().unwrap_or_default();
         let below = followed.map_or(checkpoint, |position| position.min(checkpoint));
         if below == Position(0) || replica.is_bootstrapping() {
