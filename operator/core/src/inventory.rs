@@ -7,7 +7,10 @@
 
 use holdfast_protocol::{Epoch, ShardRecord, Version};
 
+use crate::broker::Liveness;
 use crate::input::Report;
+use crate::replica::{Holder, keeps};
+use crate::rules::Rule;
 
 /// Whether `report` knows more than `stored`.
 pub(crate) fn is_ahead(report: &Report, stored: Option<&ShardRecord>) -> bool {
@@ -19,6 +22,21 @@ pub(crate) fn is_ahead(report: &Report, stored: Option<&ShardRecord>) -> bool {
         .as_ref()
         .is_some_and(|record| record.version == stored.version && record != stored);
     report.version > stored.version || report.epoch > stored.epoch || other
+}
+
+/// Whether enough replicas have told what they know for a newer record to be noticed, should the
+/// store have lost one. Whatever was committed under it is known to as many replicas as the
+/// minimum, so among so many live ones is one of those. Where the minimum is no majority that may
+/// be more than it takes to commit: the shard is not held up for it.
+pub(crate) fn is_vouched_for(record: &ShardRecord, holders: &[Holder<'_>]) -> bool {
+    let min = record.min_in_sync_replicas as usize;
+    let needed = (record.replicas.len() + 1).saturating_sub(min).min(min);
+    let tells = |holder: &&Holder<'_>| {
+        holder.liveness == Liveness::Live
+            && holder.report.is_some()
+            && record.replicas.contains(&holder.broker)
+    };
+    !keeps(holders, Rule::Inventory) || holders.iter().filter(tells).count() >= needed
 }
 
 /// The record to go on with, from all that are known; `None` where there is none.
@@ -53,7 +71,8 @@ pub(crate) fn adopted<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::{incarnation, record, report, show};
+    use crate::text::{holders, incarnation, record, report, show};
+    use holdfast_protocol::BrokerId;
 
     #[test]
     fn a_newer_or_another_record_shows_that_the_store_went_back() {
@@ -77,6 +96,27 @@ mod tests {
             ("v0 e0 leader none min 2", None, false),
         ] {
             assert_eq!(is_ahead(&knows(text), stored), ahead, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_vouched_for_by_some_of_those_who_would_know_a_newer_one() {
+        let three = "v7 e3 leader 0a isr 0a 1a 2a min 2";
+        for (of, brokers, vouched) in [
+            (three, "0 live a; 1 live a; 2 live a", true),
+            (three, "0 dead a; 1 live a; 2 live b", true),
+            (three, "0 dead a; 1 dead a; 2 live a", false),
+            (three, "0 unsure a; 1 dead a; 2 live a", false),
+            // All three have what is committed.
+            ("v7 e3 leader 0a isr 0a 1a 2a min 3", "0 dead a; 1 dead a; 2 live a", true),
+            // It takes one to commit, so one is enough; that a newer record was lost may go
+            // unnoticed then.
+            ("v7 e3 leader 0a isr 0a 1a min 1", "0 dead a; 1 live a; 2 dead a", true),
+        ] {
+            let mut record = record(of);
+            record.replicas = vec![BrokerId(0), BrokerId(1), BrokerId(2)];
+            let reports = holders(brokers);
+            assert_eq!(is_vouched_for(&record, &reports.view()), vouched, "{of} | {brokers}");
         }
     }
 

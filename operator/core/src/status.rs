@@ -138,6 +138,10 @@ impl Planner {
             (None, _) => ShardCondition::Unassigned,
             (Some(_), None) => ShardCondition::Leaderless,
             (Some(_), Some(_)) if leads && there => ShardCondition::Serving,
+            // Too few are there for an election.
+            (Some(record), Some(_)) if !there && !self.is_vouched_for(record) => {
+                ShardCondition::Leaderless
+            }
             (Some(_), Some(_)) => ShardCondition::Electing,
         };
         ShardStatus {

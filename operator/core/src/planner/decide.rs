@@ -88,6 +88,12 @@ impl Planner {
             self.begin(id);
             return;
         };
+        // Nothing is written over a record that nobody has confirmed to be the newest: the store
+        // may have been restored from a backup, and those who know better not be heard yet.
+        let is_vouched_for = inventory::is_vouched_for(&record, &self.holders(&record, leads));
+        let Some(shard) = self.shards.get_mut(&id).filter(|_| is_vouched_for) else {
+            return;
+        };
         let just_elected =
             shard.elected.is_some_and(|elected| now.since(elected) < REELECT_AFTER_MS);
         let restarted = shard.leader_restarted && !just_elected;
@@ -217,6 +223,9 @@ impl Planner {
             return;
         };
         let holders = self.holders(&record, leads);
+        if !inventory::is_vouched_for(&record, &holders) {
+            return;
+        }
         let Some((leader, wanted)) = record.leader.zip(balance::wanted(&record, &holders)) else {
             return;
         };
@@ -292,7 +301,13 @@ impl Planner {
             return away_from_stopping(record, &holders).is_some();
         }
         let fenced = fence::followers(record, &holders);
-        fenced.is_some_and(|next| next.in_sync(broker).is_none() && record.in_sync(broker).is_some())
+        fenced
+            .is_some_and(|next| next.in_sync(broker).is_none() && record.in_sync(broker).is_some())
+    }
+
+    /// Whether enough replicas have told what they know for anything to be decided.
+    pub(crate) fn is_vouched_for(&self, record: &ShardRecord) -> bool {
+        inventory::is_vouched_for(record, &self.holders(record, &Leads::new()))
     }
 
     /// The brokers that `record` names, as its holders.
