@@ -14,6 +14,8 @@ mod history;
 mod lead;
 mod leader;
 mod message;
+#[cfg(feature = "ablation")]
+mod model;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,7 @@ pub use rules::{Rule, Rules};
 use leader::Leader;
 
 /// How a replica behaves in time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// A follower that was not at the leader's end for longer leaves the ISR, ms.
     pub lag_ms_max: u64,
@@ -83,7 +85,7 @@ pub struct Recovered {
 }
 
 /// What a replica does under the present record.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Role {
     /// Nothing: no record yet, or one that gives it nothing to do.
     Idle,
@@ -96,7 +98,7 @@ enum Role {
 }
 
 /// The state of a follower.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Follower {
     leader: BrokerId,
     /// The fetch that is under way.
@@ -112,7 +114,7 @@ struct Follower {
 }
 
 /// One replica of one shard.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replica {
     me: Member,
     shard: ShardId,
@@ -238,9 +240,14 @@ impl Replica {
     #[must_use]
     pub fn confirmed(&self) -> Option<Epoch> {
         match &self.role {
-            Role::Leader(leader) if self.committed > leader.start => Some(leader.epoch),
+            Role::Leader(leader) if self.is_confirmed(leader) => Some(leader.epoch),
             Role::Leader(_) | Role::Idle | Role::Follower(_) | Role::Halted => None,
         }
+    }
+
+    fn is_confirmed(&self, leader: &Leader) -> bool {
+        let keep = |rule| self.settings.rules.keep(rule);
+        self.committed > leader.start || !keep(Rule::AnswerConfirmed) || !keep(Rule::EpochStart)
     }
 
     /// The leader that it follows.
@@ -269,11 +276,16 @@ impl Replica {
     pub fn handle_record(&mut self, record: ShardRecord, now_ms: u64) -> bool {
         let known = self.record.as_ref().map(|known| known.version);
         // Epochs never go back, not even with a record store that did.
-        let is_old = known.is_some_and(|known| record.version <= known);
-        if record.shard != self.shard || is_old || record.epoch < self.epoch() {
+        let is_old =
+            known.is_some_and(|known| record.version <= known) || record.epoch < self.epoch();
+        if record.shard != self.shard || is_old && self.keeps(Rule::IgnoreOld) {
             return false;
         }
-        let newer_epoch = record.epoch > self.epoch().max(self.history.last());
+        let newer_epoch = record.epoch > self.epoch().max(self.history.last())
+            || !self.keeps(Rule::NewEpoch) && self.leads() != Some(record.epoch);
+        let elected = record.leader == Some(self.me)
+            || !self.keeps(Rule::OwnIncarnation)
+                && record.leader.is_some_and(|leader| leader.broker == self.me.broker);
         self.outputs.push_back(Output::Persist(record.clone()));
         let unclean_since_last =
             record.unclean_epoch.is_some_and(|epoch| epoch > self.history.last());
@@ -282,13 +294,13 @@ impl Replica {
             return true;
         }
         match &self.role {
-            Role::Leader(_) if !newer_epoch && record.leader == Some(self.me) => {
+            Role::Leader(_) if !newer_epoch && elected => {
                 self.forget_proposal(now_ms);
                 self.advance(now_ms);
                 self.tell_commit(now_ms);
             }
             Role::Idle | Role::Leader(_) | Role::Follower(_) | Role::Halted => {
-                if newer_epoch && record.leader == Some(self.me) && !self.is_bootstrapping() {
+                if newer_epoch && elected && !self.is_bootstrapping() {
                     self.lead(record.epoch, now_ms);
                 } else {
                     self.role = self.follower_of(&record);
@@ -339,6 +351,10 @@ impl Replica {
     #[must_use]
     pub fn clean_point(&self) -> Position {
         self.clean_point
+    }
+
+    fn keeps(&self, rule: Rule) -> bool {
+        self.settings.rules.keep(rule)
     }
 
     fn follower_of(&self, record: &ShardRecord) -> Role {

@@ -17,7 +17,8 @@ impl Replica {
     /// The epoch whose start this leader has still to append.
     #[must_use]
     pub fn wants_epoch_start(&self) -> Option<Epoch> {
-        self.leads().filter(|epoch| *epoch > self.history.last())
+        let begins = self.settings.rules.keep(Rule::EpochStart);
+        self.leads().filter(|epoch| begins && *epoch > self.history.last())
     }
 
     /// Entries of the present epoch, up to `next`, were appended by this leader itself.
@@ -38,7 +39,11 @@ impl Replica {
     /// A follower fetches.
     pub fn handle_fetch(&mut self, from: BrokerId, fetch: Fetch, now_ms: u64) {
         let outcome = match &self.role {
-            Role::Leader(leader) if leader.epoch == fetch.key.epoch && self.has_replica(from) => {
+            Role::Leader(leader)
+                if self.has_replica(from)
+                    && (leader.epoch == fetch.key.epoch
+                        || !self.settings.rules.keep(Rule::FetchEpoch)) =>
+            {
                 self.check(&fetch)
             }
             Role::Leader(_) | Role::Idle | Role::Follower { .. } | Role::Halted => {
@@ -242,6 +247,10 @@ impl Replica {
             proposal.is_withdrawn = true;
             proposal.sent_ms = now_ms;
             self.request_isr();
+            if !self.settings.rules.keep(Rule::KeepProposal) {
+                self.forget_proposal(now_ms);
+                self.advance(now_ms);
+            }
         }
     }
 
