@@ -55,7 +55,7 @@ pub(crate) fn conditions(
             type_: wanted.kind.to_owned(),
             status: status.to_owned(),
             reason: wanted.reason.to_owned(),
-            message: cut(&wanted.message),
+            message: cut(&wanted.message, MESSAGE_MAX),
             observed_generation: generation,
             last_transition_time: since.unwrap_or(Time(now)),
         }
@@ -68,11 +68,13 @@ pub(crate) fn holds(conditions: &[Condition], kind: &str) -> bool {
     conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
-fn cut(message: &str) -> String {
-    if message.len() <= MESSAGE_MAX {
+/// The message, in at most `max` bytes.
+pub(crate) fn cut(message: &str, max: usize) -> String {
+    if message.len() <= max {
         return message.to_owned();
     }
-    let end = (0..MESSAGE_MAX - 3).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+    let end =
+        (0..max.saturating_sub(3)).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
     format!("{}...", &message[..end])
 }
 

@@ -36,5 +36,8 @@ mod status;
 mod store;
 mod topic;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::{Error, run};
 pub use settings::{LeaseSettings, Settings};

@@ -10,7 +10,6 @@ use holdfast_operator_core::{BrokerState, BrokerStatus};
 use holdfast_protocol::BrokerId;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Preconditions};
-use kube::runtime::events::EventType;
 use kube::{Api, Resource, ResourceExt};
 use tokio::time::timeout;
 
@@ -19,6 +18,7 @@ use super::observe::{Observed, is_ready};
 use super::validate::Verdict;
 use crate::apply::call;
 use crate::context::Context;
+use crate::events::Kind;
 use crate::names::{self, CONTAINER, Key, REVISION_LABEL};
 
 /// The longest that leaderships may take to move before the broker is asked again.
@@ -216,7 +216,7 @@ async fn replace(
             other?;
             let about = observed.policy.object_ref(&());
             let note = format!("broker {broker} is replaced: its pod is of an older template");
-            ctx.recorder.write(&about, EventType::Normal, "BrokerReplaced", note).await;
+            ctx.recorder.write(&about, Kind::Normal, "BrokerReplaced", note).await;
         }
     }
     Ok(Step::Wait(format!("broker {broker} is being replaced")))

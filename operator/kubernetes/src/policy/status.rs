@@ -4,7 +4,6 @@ use holdfast_api::policy::{BrokerTotals, Endpoints, ReplicationPolicyStatus, Sha
 use holdfast_operator_core::Status;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
-use kube::runtime::events::EventType;
 
 use super::observe::{Observed, is_ready};
 use super::roll::Step;
@@ -12,6 +11,7 @@ use super::{Outcome, blueprint};
 use crate::apply;
 use crate::conditions::{DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions, holds};
 use crate::context::Context;
+use crate::events::Kind;
 use crate::names::{self, CONTAINER};
 
 /// Writes the status, where it changed.
@@ -42,11 +42,11 @@ pub(super) async fn write(
     ctx.policy_status.write(policy, status).await?;
     let about = policy.object_ref(&());
     if let (true, Some(by)) = (newly_blocked, blocked) {
-        ctx.recorder.write(&about, EventType::Warning, "DeletionBlocked", by.clone()).await;
+        ctx.recorder.write(&about, Kind::Warning, "DeletionBlocked", by.clone()).await;
     }
     if let (true, Some(stalled)) = (newly_stalled, wanted.iter().find(|w| w.kind == STALLED)) {
         let note = stalled.message.clone();
-        ctx.recorder.write(&about, EventType::Warning, stalled.reason, note).await;
+        ctx.recorder.write(&about, Kind::Warning, stalled.reason, note).await;
     }
     Ok(())
 }
@@ -71,10 +71,14 @@ fn numbers(
             kafka_external: blueprint.external_bootstrap(),
         }),
         last_failover: failover.or_else(|| before.last_failover.clone()),
-        safe_to_restart: status
-            .map(|status| status.brokers.iter().all(|broker| broker.safe_to_restart)),
+        safe_to_restart: status.map(is_safe_to_restart),
         ..ReplicationPolicyStatus::default()
     }
+}
+
+/// Whether any one broker may be stopped: every shard is served, and would be without it.
+fn is_safe_to_restart(status: &Status) -> bool {
+    status.leaderless == 0 && status.brokers.iter().all(|broker| broker.safe_to_restart)
 }
 
 fn count(items: usize) -> u32 {
@@ -155,6 +159,14 @@ fn missing(observed: &Observed, outcome: &Outcome) -> (Option<&'static str>, Str
         };
     };
     let shards = status.shards.len();
+    if status.shards.iter().all(|shard| shard.record.is_none()) && outcome.error.is_none() {
+        let why = match &outcome.roll {
+            Step::Stuck(why) => return (Some("BrokerDoesNotStart"), why.clone()),
+            Step::Wait(why) => why.clone(),
+            Step::Done | Step::Replace { .. } => "the first leaders are elected".to_owned(),
+        };
+        return (Some("Starting"), why);
+    }
     if status.leaderless > 0 {
         let message = format!("{} of {shards} shards have no leader", status.leaderless);
         return (Some("Leaderless"), message);

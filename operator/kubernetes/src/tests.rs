@@ -1,0 +1,6 @@
+//! Scenarios against a fake API server: conflicts, lost answers, gaps in watches, two operators.
+
+mod converge;
+mod fake;
+mod lease;
+mod store;
