@@ -36,16 +36,22 @@ const METADATA_VERSION: i16 = 9;
 /// A steady load on one partition.
 pub(crate) struct Producer {
     stop: Arc<AtomicBool>,
-    pub(crate) acknowledged: Arc<AtomicU64>,
+    seen: Arc<Seen>,
     task: JoinHandle<Report>,
+}
+
+/// What a client sees while it runs.
+#[derive(Default)]
+struct Seen {
+    acknowledged: AtomicU64,
+    /// The longest time between two acknowledgements since it was asked last, microseconds.
+    pause_us: AtomicU64,
 }
 
 /// What a client saw.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) acknowledged: u64,
-    /// The longest time between two acknowledgements.
-    pub(crate) pause_max: Duration,
     /// How often it had to try again, by reason.
     pub(crate) retries: BTreeMap<String, u64>,
     /// What no client tries again after.
@@ -54,9 +60,18 @@ pub(crate) struct Report {
 
 impl Producer {
     pub(crate) fn start(brokers: Vec<SocketAddr>, partition: i32) -> Self {
-        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let run = run(brokers, partition, Arc::clone(&stop), Arc::clone(&acknowledged));
-        Self { stop, acknowledged, task: tokio::spawn(run) }
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::<Seen>::default());
+        let run = run(brokers, partition, Arc::clone(&stop), Arc::clone(&seen));
+        Self { stop, seen, task: tokio::spawn(run) }
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.seen.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// The longest time between two acknowledgements since this was asked last.
+    pub(crate) fn longest_pause(&self) -> Duration {
+        Duration::from_micros(self.seen.pause_us.swap(0, Ordering::SeqCst))
     }
 
     pub(crate) async fn stop(self) -> Report {
@@ -69,7 +84,7 @@ async fn run(
     brokers: Vec<SocketAddr>,
     partition: i32,
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<AtomicU64>,
+    seen: Arc<Seen>,
 ) -> Report {
     let mut report = Report::default();
     let mut link: Option<Link> = None;
@@ -80,11 +95,10 @@ async fn run(
         match tried {
             Ok(()) => {
                 report.acknowledged += 1;
-                if report.acknowledged > 1 {
-                    report.pause_max = report.pause_max.max(last.elapsed());
-                }
+                let pause_us = u64::try_from(last.elapsed().as_micros()).unwrap();
                 last = Instant::now();
-                acknowledged.store(report.acknowledged, Ordering::SeqCst);
+                seen.pause_us.fetch_max(pause_us, Ordering::SeqCst);
+                seen.acknowledged.store(report.acknowledged, Ordering::SeqCst);
             }
             Err(Failure::Passing(why)) => {
                 link = None;
