@@ -4,67 +4,70 @@
 //! highest number. Bounded by count and by bytes; the oldest goes first, file by file, and the
 //! newest file stays whatever its size.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use holdfast_protocol::Position;
 
-use crate::{Config, Error, disk};
+use crate::{Config, Disk, Error, disk};
 
 /// Makes the directory of a new item, durably.
-pub(crate) fn new_item(dir: &Path, what: &str, position: Position) -> Result<PathBuf, Error> {
+pub(crate) fn new_item(
+    files: &Disk,
+    dir: &Path,
+    what: &str,
+    position: Position,
+) -> Result<PathBuf, Error> {
     let aside = dir.join("aside");
-    disk::create_dir(&aside)?;
-    let number = disk::names(&aside)?
+    disk::create_dir(files, &aside)?;
+    let number = disk::names(files, &aside)?
         .iter()
         .filter_map(|name| number_of(name))
         .max()
         .map_or(1, |last| last + 1);
     let item = aside.join(format!("{number:08}-{what}-{position}"));
-    disk::create_dir(&item)?;
+    disk::create_dir(files, &item)?;
     Ok(item)
 }
 
 /// Drops the oldest items and files beyond the bounds.
-pub(crate) fn bound(dir: &Path, config: &Config) -> Result<(), Error> {
+pub(crate) fn bound(files: &Disk, dir: &Path, config: &Config) -> Result<(), Error> {
     let aside = dir.join("aside");
     let mut items: Vec<String> =
-        disk::names(&aside)?.into_iter().filter(|name| number_of(name).is_some()).collect();
+        disk::names(files, &aside)?.into_iter().filter(|name| number_of(name).is_some()).collect();
     items.sort_unstable_by_key(|name| number_of(name));
     let excess = items.len().saturating_sub(config.aside_count_max.max(1));
     for item in items.drain(..excess) {
         let item = aside.join(item);
-        fs::remove_dir_all(&item).map_err(|error| Error::io("removing", &item, error))?;
+        disk::remove_all(files, &item)?;
     }
-    let mut files = Vec::new();
+    let mut lengths = Vec::new();
     for item in &items {
         let item = aside.join(item);
-        for name in disk::names(&item)? {
+        for name in disk::names(files, &item)? {
             let path = item.join(name);
-            let length =
-                fs::metadata(&path).map_err(|error| Error::io("reading", &path, error))?.len();
-            files.push((path, length));
+            let length = disk::length(files, &path)?;
+            lengths.push((path, length));
         }
     }
-    let mut bytes: u64 = files.iter().map(|(_, length)| length).sum();
-    for (path, length) in files.iter().take(files.len().saturating_sub(1)) {
+    let mut bytes: u64 = lengths.iter().map(|(_, length)| length).sum();
+    for (path, length) in lengths.iter().take(lengths.len().saturating_sub(1)) {
         if bytes <= config.aside_bytes_max {
             break;
         }
-        disk::remove(path)?;
+        disk::remove(files, path)?;
         bytes -= length;
     }
     Ok(())
 }
 
 /// Drops everything; false where there was nothing.
-pub(crate) fn clear(dir: &Path) -> Result<bool, Error> {
+pub(crate) fn clear(files: &Disk, dir: &Path) -> Result<bool, Error> {
     let aside = dir.join("aside");
     let mut any = false;
-    for name in disk::names(&aside)? {
+    for name in disk::names(files, &aside)? {
         let item = aside.join(&name);
         if number_of(&name).is_some() {
-            fs::remove_dir_all(&item).map_err(|error| Error::io("removing", &item, error))?;
+            disk::remove_all(files, &item)?;
             any = true;
         }
     }
@@ -77,6 +80,8 @@ fn number_of(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -85,16 +90,16 @@ mod tests {
         let config = Config { aside_count_max: 3, aside_bytes_max: 25, ..Config::default() };
         let mut items = Vec::new();
         for number in 0..5 {
-            let item = new_item(dir.path(), "cut", Position(number)).unwrap();
+            let item = new_item(&Disk::Files, dir.path(), "cut", Position(number)).unwrap();
             fs::write(item.join("one.log"), [0; 10]).unwrap();
             items.push(item);
-            bound(dir.path(), &config).unwrap();
+            bound(&Disk::Files, dir.path(), &config).unwrap();
         }
         let left: Vec<_> = items.iter().map(|item| item.join("one.log").exists()).collect();
         assert_eq!(left, [false, false, false, true, true]);
-        let item = new_item(dir.path(), "cut", Position(9)).unwrap();
+        let item = new_item(&Disk::Files, dir.path(), "cut", Position(9)).unwrap();
         fs::write(item.join("big.log"), [0; 100]).unwrap();
-        bound(dir.path(), &config).unwrap();
+        bound(&Disk::Files, dir.path(), &config).unwrap();
         assert!(item.join("big.log").exists(), "the newest stays");
         assert!(!items[4].join("one.log").exists());
     }

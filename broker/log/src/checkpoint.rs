@@ -7,9 +7,9 @@ use std::path::Path;
 
 use holdfast_protocol::Position;
 
-use crate::Error;
 use crate::codec::{Fields, Put};
 use crate::disk::{Format, Frame};
+use crate::{Disk, Error};
 
 const FORMAT: Format = Format { magic: *b"HFCHECKP", version: 1 };
 
@@ -26,6 +26,7 @@ pub(crate) enum Found {
 
 /// Replaces the file at `path` durably.
 pub(crate) fn write(
+    disk: &Disk,
     path: &Path,
     generation: u32,
     position: Position,
@@ -34,12 +35,12 @@ pub(crate) fn write(
     let mut head = Vec::new();
     head.put_u32(generation);
     head.put_u64(position.0);
-    FORMAT.replace(path, &[&head, bytes])
+    FORMAT.replace(disk, path, &[&head, bytes])
 }
 
 /// Reads the file at `path`.
-pub(crate) fn read(path: &Path) -> Result<Found, Error> {
-    let mut payload = match FORMAT.read(path)? {
+pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Found, Error> {
+    let mut payload = match FORMAT.read(disk, path)? {
         Frame::Missing => return Ok(Found::Missing),
         Frame::Bad(reason) => return Ok(Found::Bad(reason)),
         Frame::Good(payload) => payload,

@@ -4,12 +4,11 @@
 //! the rest, payload length (8), payload. Its layout is the same for every version of every file,
 //! so that a newer version is told from damage.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::storage::{Disk, File, Mode, Sequential};
 
 /// Suffix of files that are being written and do not count yet.
 pub(crate) const TEMPORARY: &str = "tmp";
@@ -51,7 +50,7 @@ impl Format {
     /// Reads the frame at byte `at` of `file`, and where it ends.
     pub(crate) fn read_at(self, file: &File, path: &Path, at: u64) -> Result<(Frame, u64), Error> {
         let read = |error| Error::io("reading", path, error);
-        let left = file.metadata().map_err(read)?.len().saturating_sub(at);
+        let left = file.length().map_err(read)?.saturating_sub(at);
         if left < Self::HEAD as u64 {
             return Ok((Frame::Bad("it is cut short"), at));
         }
@@ -82,8 +81,8 @@ impl Format {
     }
 
     /// Reads a file that is one frame.
-    pub(crate) fn read(self, path: &Path) -> Result<Frame, Error> {
-        match File::open(path) {
+    pub(crate) fn read(self, disk: &Disk, path: &Path) -> Result<Frame, Error> {
+        match disk.open(path, Mode::Read) {
             Ok(file) => Ok(self.read_at(&file, path, 0)?.0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Frame::Missing),
             Err(error) => Err(Error::io("opening", path, error)),
@@ -92,28 +91,33 @@ impl Format {
 
     /// Replaces the file at `path` durably by a frame of `pieces`: written beside it, synced,
     /// renamed over it, and the directory synced.
-    pub(crate) fn replace(self, path: &Path, pieces: &[&[u8]]) -> Result<(), Error> {
+    pub(crate) fn replace(self, disk: &Disk, path: &Path, pieces: &[&[u8]]) -> Result<(), Error> {
         let temporary = temporary(path);
         let written = self
-            .write_new(&temporary, pieces)
-            .and_then(|file| file.sync_all().map_err(|error| Error::fsync(&temporary, error)));
+            .write_new(disk, &temporary, pieces)
+            .and_then(|out| out.file.sync_all().map_err(|error| Error::fsync(&temporary, error)));
         if let Err(error) = written {
             // Best effort: leftovers are removed on the next open as well.
-            let _ = fs::remove_file(&temporary);
+            let _ = disk.remove_file(&temporary);
             return Err(error);
         }
-        rename(&temporary, path)?;
-        sync_parent(path)
+        rename(disk, &temporary, path)?;
+        sync_parent(disk, path)
     }
 
     /// Writes a frame to a new file, without syncing it.
-    pub(crate) fn write_new(self, path: &Path, pieces: &[&[u8]]) -> Result<File, Error> {
-        let mut file = create(path)?;
+    pub(crate) fn write_new(
+        self,
+        disk: &Disk,
+        path: &Path,
+        pieces: &[&[u8]],
+    ) -> Result<Sequential, Error> {
+        let mut out = Sequential::new(create(disk, path)?);
         let head = self.head(pieces);
         for piece in [&head[..]].iter().chain(pieces) {
-            file.write_all(piece).map_err(|error| Error::write(path, error))?;
+            out.write_all(piece).map_err(|error| Error::write(path, error))?;
         }
-        Ok(file)
+        Ok(out)
     }
 }
 
@@ -135,32 +139,26 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
 }
 
 /// Creates the file, empty, for reading and writing.
-pub(crate) fn create(path: &Path) -> Result<File, Error> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map_err(
-        |error| match Error::write(path, error) {
-            Error::WriteFailed { path, source } => Error::io("creating", &path, source),
-            full => full,
-        },
-    )
+pub(crate) fn create(disk: &Disk, path: &Path) -> Result<File, Error> {
+    disk.open(path, Mode::Create).map_err(|error| match Error::write(path, error) {
+        Error::WriteFailed { path, source } => Error::io("creating", &path, source),
+        full => full,
+    })
 }
 
 /// Opens an existing file.
-pub(crate) fn open(path: &Path, write: bool) -> Result<File, Error> {
-    OpenOptions::new()
-        .read(true)
-        .write(write)
-        .open(path)
-        .map_err(|error| Error::io("opening", path, error))
+pub(crate) fn open(disk: &Disk, path: &Path, mode: Mode) -> Result<File, Error> {
+    disk.open(path, mode).map_err(|error| Error::io("opening", path, error))
 }
 
 /// Renames without syncing the directory.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(|error| Error::write(to, error))
+pub(crate) fn rename(disk: &Disk, from: &Path, to: &Path) -> Result<(), Error> {
+    disk.rename(from, to).map_err(|error| Error::write(to, error))
 }
 
 /// Removes a file that may be gone already.
-pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
+pub(crate) fn remove(disk: &Disk, path: &Path) -> Result<(), Error> {
+    match disk.remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("removing", path, error))
         }
@@ -168,47 +166,47 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes the names in `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir)
-        .map_err(|error| Error::io("opening", dir, error))?
-        .sync_all()
-        .map_err(|error| Error::fsync(dir, error))
+/// Removes a directory and all in it.
+pub(crate) fn remove_all(disk: &Disk, path: &Path) -> Result<(), Error> {
+    disk.remove_dir_all(path).map_err(|error| Error::io("removing", path, error))
 }
 
-fn sync_parent(path: &Path) -> Result<(), Error> {
-    path.parent().map_or(Ok(()), sync_dir)
+/// Length of a file, bytes.
+pub(crate) fn length(disk: &Disk, path: &Path) -> Result<u64, Error> {
+    disk.length(path).map_err(|error| Error::io("reading", path, error))
+}
+
+/// Makes the names in `dir` durable.
+pub(crate) fn sync_dir(disk: &Disk, dir: &Path) -> Result<(), Error> {
+    disk.sync_dir(dir).map_err(|error| Error::fsync(dir, error))
+}
+
+fn sync_parent(disk: &Disk, path: &Path) -> Result<(), Error> {
+    path.parent().map_or(Ok(()), |parent| sync_dir(disk, parent))
 }
 
 /// Makes `dir` and its missing parents, durably.
-pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
-    if dir.is_dir() {
+pub(crate) fn create_dir(disk: &Disk, dir: &Path) -> Result<(), Error> {
+    if disk.is_dir(dir) {
         return Ok(());
     }
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_dir(parent)?;
+        create_dir(disk, parent)?;
     }
-    match fs::create_dir(dir) {
+    match disk.create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(match Error::write(dir, error) {
                 Error::WriteFailed { path, source } => Error::io("creating", &path, source),
                 full => full,
             })
         }
-        _ => sync_parent(dir),
+        _ => sync_parent(disk, dir),
     }
 }
 
 /// The names in `dir`, sorted.
-pub(crate) fn names(dir: &Path) -> Result<Vec<String>, Error> {
-    let error = |error| Error::io("listing", dir, error);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(error)? {
-        // Files of ours have plain names; others are none of our business.
-        if let Ok(name) = entry.map_err(error)?.file_name().into_string() {
-            names.push(name);
-        }
-    }
+pub(crate) fn names(disk: &Disk, dir: &Path) -> Result<Vec<String>, Error> {
+    let mut names = disk.names(dir).map_err(|error| Error::io("listing", dir, error))?;
     names.sort_unstable();
     Ok(names)
 }
@@ -235,12 +233,14 @@ pub(crate) fn read_at(
 /// Reads a short text file whole, at most `max` bytes of it.
 pub(crate) fn read_text(path: &Path, max: u64) -> Option<String> {
     let mut text = String::new();
-    File::open(path).ok()?.take(max).read_to_string(&mut text).ok()?;
+    std::fs::File::open(path).ok()?.take(max).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const FORMAT: Format = Format { magic: *b"HFTEST\0\0", version: 3 };
@@ -249,19 +249,19 @@ mod tests {
     fn a_frame_survives_and_every_flipped_bit_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        assert_eq!(FORMAT.read(&path).unwrap(), Frame::Missing);
-        FORMAT.replace(&path, &[b"one", b"two"]).unwrap();
-        assert_eq!(FORMAT.read(&path).unwrap(), Frame::Good(b"onetwo".to_vec()));
+        assert_eq!(FORMAT.read(&Disk::Files, &path).unwrap(), Frame::Missing);
+        FORMAT.replace(&Disk::Files, &path, &[b"one", b"two"]).unwrap();
+        assert_eq!(FORMAT.read(&Disk::Files, &path).unwrap(), Frame::Good(b"onetwo".to_vec()));
         let good = fs::read(&path).unwrap();
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, &bad).unwrap();
-            assert!(matches!(FORMAT.read(&path).unwrap(), Frame::Bad(_)));
+            assert!(matches!(FORMAT.read(&Disk::Files, &path).unwrap(), Frame::Bad(_)));
         }
         for length in 0..good.len() {
             fs::write(&path, &good[..length]).unwrap();
-            assert!(matches!(FORMAT.read(&path).unwrap(), Frame::Bad(_)));
+            assert!(matches!(FORMAT.read(&Disk::Files, &path).unwrap(), Frame::Bad(_)));
         }
     }
 
@@ -270,8 +270,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let newer = Format { version: 4, ..FORMAT };
-        newer.replace(&path, &[b"x"]).unwrap();
-        let error = FORMAT.read(&path).unwrap_err().to_string();
+        newer.replace(&Disk::Files, &path, &[b"x"]).unwrap();
+        let error = FORMAT.read(&Disk::Files, &path).unwrap_err().to_string();
         assert!(error.contains("file has format version 4"), "{error}");
     }
 }

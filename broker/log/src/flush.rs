@@ -1,12 +1,12 @@
 //! Group commit: flushing what was appended, on a thread of its own.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_protocol::Position;
 
 use crate::shared::Shared;
+use crate::storage::File;
 use crate::{Error, disk};
 
 /// What must be flushed to make everything appended so far durable. Runs on any thread while
@@ -43,7 +43,7 @@ impl FlushJob {
             file.sync_data().map_err(|error| Error::fsync(path, error))?;
         }
         if self.names {
-            disk::sync_dir(&self.shared.dir)?;
+            disk::sync_dir(&self.shared.disk, &self.shared.dir)?;
         }
         Ok(())
     }

@@ -24,6 +24,9 @@ mod scan;
 mod segment;
 mod shard;
 mod shared;
+#[cfg(feature = "simulated")]
+pub mod simulated;
+mod storage;
 mod summary;
 mod tail;
 pub mod volume;
@@ -35,4 +38,5 @@ pub use meta::Meta;
 pub use reader::{Entries, Headers, LogReader};
 pub use recovered::{Damage, Recovered};
 pub use shard::{APPEND_BYTES_MAX, CheckpointJob, Checkpointed, Cleaned, ShardLog};
+pub use storage::Disk;
 pub use volume::{Boot, Volume};

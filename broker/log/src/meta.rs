@@ -4,9 +4,9 @@ use std::path::Path;
 
 use holdfast_protocol::{Epoch, Incarnation, Position};
 
-use crate::Error;
 use crate::codec::{Fields, Put};
 use crate::disk::{Format, Frame};
+use crate::{Disk, Error};
 
 const FORMAT: Format = Format { magic: *b"HFMETA\0\0", version: 1 };
 /// Most epochs of the history; the oldest are forgotten first. A replica that left so long ago
@@ -65,7 +65,7 @@ impl State {
 }
 
 /// Replaces the file at `path` durably.
-pub(crate) fn write(path: &Path, meta: &Meta, state: &State) -> Result<(), Error> {
+pub(crate) fn write(disk: &Disk, path: &Path, meta: &Meta, state: &State) -> Result<(), Error> {
     if meta.record.len() > RECORD_BYTES_MAX {
         return Err(Error::TooLarge { bytes: meta.record.len(), max: RECORD_BYTES_MAX });
     }
@@ -86,7 +86,7 @@ pub(crate) fn write(path: &Path, meta: &Meta, state: &State) -> Result<(), Error
     out.put_u64(meta.committed.0);
     out.put_count(meta.record.len());
     out.extend_from_slice(&meta.record);
-    FORMAT.replace(path, &[&out])
+    FORMAT.replace(disk, path, &[&out])
 }
 
 /// What the file at `path` says.
@@ -101,8 +101,8 @@ pub(crate) enum Found {
 }
 
 /// Reads the file at `path`.
-pub(crate) fn read(path: &Path) -> Result<Found, Error> {
-    Ok(match FORMAT.read(path)? {
+pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Found, Error> {
+    Ok(match FORMAT.read(disk, path)? {
         Frame::Missing => Found::Missing,
         Frame::Bad(reason) => Found::Bad(reason),
         Frame::Good(payload) => match parse(&mut Fields(&payload)) {
@@ -156,8 +156,8 @@ mod tests {
             clean: true,
             epochs: vec![(Epoch(1), Position(0)), (Epoch(4), Position(6))],
         };
-        write(&path, &meta, &state).unwrap();
-        let Found::Good(read_meta, read_state) = read(&path).unwrap() else {
+        write(&Disk::Files, &path, &meta, &state).unwrap();
+        let Found::Good(read_meta, read_state) = read(&Disk::Files, &path).unwrap() else {
             panic!("the file is good");
         };
         assert_eq!((read_meta, read_state), (meta, state));

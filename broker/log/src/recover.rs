@@ -9,7 +9,6 @@
 //! nothing above its threshold, and its last segment is verified where it is.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use crate::index::Index;
 use crate::meta::{self, Meta, State};
 use crate::recover::tail::Scanned;
 use crate::segment::{self, Growth, Identity, Sealed, Writer};
+use crate::storage::{Disk, File, Mode};
 use crate::summary::{self, Summary};
 use crate::{Config, Damage, Error, Recovered, aside, checkpoint, disk};
 
@@ -38,17 +38,17 @@ pub(crate) struct Log {
 
 /// Recovers the log in `dir`, making it where there is none. Where the disk has no room for the
 /// copy of the tail, what was set aside is given up for it.
-pub(crate) fn recover(dir: &Path, config: &Config) -> Result<Log, Error> {
-    match try_recover(dir, config) {
-        Err(Error::DiskFull { .. }) if aside::clear(dir)? => try_recover(dir, config),
+pub(crate) fn recover(disk: &Disk, dir: &Path, config: &Config) -> Result<Log, Error> {
+    match try_recover(disk, dir, config) {
+        Err(Error::DiskFull { .. }) if aside::clear(disk, dir)? => try_recover(disk, dir, config),
         other => other,
     }
 }
 
-fn try_recover(dir: &Path, config: &Config) -> Result<Log, Error> {
-    disk::create_dir(dir)?;
-    disk::create_dir(&dir.join("aside"))?;
-    let mut recovery = Recovery::new(dir, config);
+fn try_recover(disk: &Disk, dir: &Path, config: &Config) -> Result<Log, Error> {
+    disk::create_dir(disk, dir)?;
+    disk::create_dir(disk, &dir.join("aside"))?;
+    let mut recovery = Recovery::new(disk, dir, config);
     let candidates = recovery.find()?;
     recovery.read_checkpoint()?;
     recovery.walk(candidates)?;
@@ -64,6 +64,7 @@ struct Candidate {
 }
 
 struct Recovery<'a> {
+    disk: &'a Disk,
     dir: &'a Path,
     config: &'a Config,
     meta: Meta,
@@ -81,8 +82,9 @@ struct Recovery<'a> {
 }
 
 impl<'a> Recovery<'a> {
-    fn new(dir: &'a Path, config: &'a Config) -> Self {
+    fn new(disk: &'a Disk, dir: &'a Path, config: &'a Config) -> Self {
         Self {
+            disk,
             dir,
             config,
             meta: Meta::default(),
@@ -99,15 +101,15 @@ impl<'a> Recovery<'a> {
 
     /// Reads the meta file and finds the segments of this generation, in order.
     fn find(&mut self) -> Result<Vec<Candidate>, Error> {
-        let names = disk::names(self.dir)?;
+        let names = disk::names(self.disk, self.dir)?;
         for name in &names {
             if name.ends_with(disk::TEMPORARY) {
-                disk::remove(&self.dir.join(name))?;
+                disk::remove(self.disk, &self.dir.join(name))?;
             }
         }
         let bases: Vec<Position> = names.iter().filter_map(|name| segment::base_of(name)).collect();
         let path = self.dir.join("meta");
-        let salvage = match meta::read(&path)? {
+        let salvage = match meta::read(self.disk, &path)? {
             meta::Found::Good(meta, state) => {
                 self.threshold = state.durable.max(state.checkpoint.unwrap_or_default());
                 (self.meta, self.state) = (meta, state);
@@ -118,7 +120,7 @@ impl<'a> Recovery<'a> {
             {
                 self.state.generation = 1;
                 // Before any segment is made: one without a meta file is damage.
-                meta::write(&path, &self.meta, &self.state)?;
+                meta::write(self.disk, &path, &self.meta, &self.state)?;
                 false
             }
             meta::Found::Missing => {
@@ -147,7 +149,7 @@ impl<'a> Recovery<'a> {
             .iter()
             .map(|base| {
                 let path = segment::path(self.dir, *base);
-                let file = disk::open(&path, true)?;
+                let file = disk::open(self.disk, &path, Mode::Write)?;
                 let identity = Identity::read(&file, &path)?.filter(|found| found.base == *base);
                 Ok(identity.map(|identity| Candidate { identity, path, file }))
             })
@@ -181,7 +183,7 @@ impl<'a> Recovery<'a> {
     fn read_checkpoint(&mut self) -> Result<(), Error> {
         let path = self.dir.join("checkpoint");
         let noted = self.state.checkpoint;
-        match checkpoint::read(&path)? {
+        match checkpoint::read(self.disk, &path)? {
             checkpoint::Found::Missing => {
                 if let Some(position) = noted {
                     self.damage(&path, position, "it is missing");
@@ -192,7 +194,7 @@ impl<'a> Recovery<'a> {
             }
             checkpoint::Found::Good { generation, .. } if generation != self.state.generation => {
                 // Left over from a reset that was cut short.
-                disk::remove(&path)?;
+                disk::remove(self.disk, &path)?;
                 if let Some(position) = noted {
                     self.damage(&path, position, "it is of another log");
                 }
@@ -255,8 +257,7 @@ impl<'a> Recovery<'a> {
     fn tear(&mut self, base: Position, later: impl Iterator<Item = Position>) -> Result<(), Error> {
         for base in std::iter::once(base).chain(later) {
             let path = segment::path(self.dir, base);
-            let length =
-                fs::metadata(&path).map_err(|error| Error::io("reading", &path, error))?.len();
+            let length = disk::length(self.disk, &path)?;
             self.recovered.torn_bytes += length.saturating_sub(segment::HEAD);
             self.set_aside(base)?;
         }
@@ -267,15 +268,15 @@ impl<'a> Recovery<'a> {
     fn trust(&mut self, candidate: &Candidate) -> Result<bool, Error> {
         let index_path = segment::index_path(self.dir, candidate.identity.base);
         let summary = summary::read_summary(
+            self.disk,
             &index_path,
             candidate.identity,
             self.config.summary_streams_max,
         )?;
         let length = candidate
             .file
-            .metadata()
-            .map_err(|error| Error::io("reading", &candidate.path, error))?
-            .len();
+            .length()
+            .map_err(|error| Error::io("reading", &candidate.path, error))?;
         let Some(summary) = summary.filter(|summary| length >= summary.bytes) else {
             return Ok(false);
         };
@@ -298,7 +299,7 @@ impl<'a> Recovery<'a> {
         let index_path = segment::index_path(self.dir, last.identity.base);
         let summary =
             Summary::new(&last.index, self.expected, last.used, self.config.summary_streams_max);
-        summary::write(&index_path, last.identity, &summary, &last.index)?;
+        summary::write(self.disk, &index_path, last.identity, &summary, &last.index)?;
         self.sealed.push(Arc::new(Sealed {
             identity: last.identity,
             path: last.path,
@@ -328,9 +329,9 @@ impl<'a> Recovery<'a> {
         self.state.clean = false;
         self.state.durable = end;
         self.drop_stray_indexes()?;
-        aside::bound(self.dir, self.config)?;
-        disk::sync_dir(self.dir)?;
-        meta::write(&self.dir.join("meta"), &self.meta, &self.state)?;
+        aside::bound(self.disk, self.dir, self.config)?;
+        disk::sync_dir(self.disk, self.dir)?;
+        meta::write(self.disk, &self.dir.join("meta"), &self.meta, &self.state)?;
         Ok(Log {
             meta: self.meta,
             state: self.state,
@@ -347,7 +348,7 @@ impl<'a> Recovery<'a> {
         let Some(last) = self.last.take() else {
             let identity = Identity { generation: self.state.generation, revision: 0, base: end };
             // What the name holds, if anything, was set aside.
-            let mut writer = Writer::create(self.dir, identity, Growth::default())?;
+            let mut writer = Writer::create(self.disk, self.dir, identity, Growth::default())?;
             writer.file.sync_all().map_err(|error| Error::fsync(&writer.path, error))?;
             writer.new = false;
             return Ok((writer, Index::default()));
@@ -365,13 +366,13 @@ impl<'a> Recovery<'a> {
 
     /// Removes index files that have no sealed segment.
     fn drop_stray_indexes(&self) -> Result<(), Error> {
-        for name in disk::names(self.dir)? {
+        for name in disk::names(self.disk, self.dir)? {
             let Some(base) = segment::index_base_of(&name) else {
                 continue;
             };
             let found = self.sealed.binary_search_by_key(&base, |sealed| sealed.identity.base);
             if found.is_err() {
-                disk::remove(&self.dir.join(name))?;
+                disk::remove(self.disk, &self.dir.join(name))?;
             }
         }
         Ok(())
@@ -397,14 +398,14 @@ impl<'a> Recovery<'a> {
     fn set_aside(&mut self, base: Position) -> Result<(), Error> {
         let item = self.item()?;
         let path = segment::path(self.dir, base);
-        disk::remove(&segment::index_path(self.dir, base))?;
-        disk::rename(&path, &segment::path(&item, base))?;
-        disk::sync_dir(&item)
+        disk::remove(self.disk, &segment::index_path(self.dir, base))?;
+        disk::rename(self.disk, &path, &segment::path(&item, base))?;
+        disk::sync_dir(self.disk, &item)
     }
 
     fn item(&mut self) -> Result<PathBuf, Error> {
         if self.item.is_none() {
-            let item = aside::new_item(self.dir, "recovery", self.expected)?;
+            let item = aside::new_item(self.disk, self.dir, "recovery", self.expected)?;
             self.item = Some(item);
         }
         Ok(self.item.clone().expect("made just now"))

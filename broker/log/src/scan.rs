@@ -1,12 +1,12 @@
 //! Reading a segment from its first entry on, telling entries from damage.
 
-use std::fs::File;
 use std::path::Path;
 
 use holdfast_protocol::entry;
 use holdfast_protocol::{Header, Position};
 
 use crate::segment::HEAD;
+use crate::storage::File;
 use crate::{Error, disk};
 
 /// Bytes read at a time.

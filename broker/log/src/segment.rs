@@ -5,18 +5,16 @@
 //! one another from there. The active segment is preallocated: the bytes behind its last entry
 //! are zero, and an entry of length zero marks the unwritten rest.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use holdfast_protocol::Position;
-use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::Error;
 use crate::codec::{Fields, Put};
 use crate::disk;
+use crate::storage::{Disk, File};
 use crate::summary::Summary;
 
 /// Bytes before the first entry.
@@ -160,10 +158,15 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Makes an empty segment file. What there is under the name is dead and is overwritten.
-    pub(crate) fn create(dir: &Path, identity: Identity, growth: Growth) -> Result<Self, Error> {
+    pub(crate) fn create(
+        disk: &Disk,
+        dir: &Path,
+        identity: Identity,
+        growth: Growth,
+    ) -> Result<Self, Error> {
         let path = path(dir, identity.base);
-        disk::remove(&path)?;
-        let file = disk::create(&path)?;
+        disk::remove(disk, &path)?;
+        let file = disk::create(disk, &path)?;
         let mut writer = Self {
             identity,
             path,
@@ -174,7 +177,7 @@ impl Writer {
         };
         let written = writer.write(&identity.head(), growth);
         if written.is_err() {
-            disk::remove(&writer.path)?;
+            disk::remove(disk, &writer.path)?;
         }
         written.map(|()| writer)
     }
@@ -200,7 +203,7 @@ impl Writer {
     /// Drops every byte behind what is written, so that none is ever taken for an entry.
     pub(crate) fn cut(&mut self) -> Result<(), Error> {
         self.file
-            .set_len(self.used)
+            .set_length(self.used)
             .map_err(|source| Error::WriteFailed { path: self.path.clone(), source })?;
         self.allocated = self.used;
         Ok(())
@@ -237,8 +240,7 @@ impl Writer {
         if growth.reserve == 0 {
             return Ok(u64::MAX);
         }
-        let stat = rustix::fs::fstatvfs(&self.file)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(growth.reserve))
+        Ok(self.file.free_bytes()?.saturating_sub(growth.reserve))
     }
 
     fn extend(&mut self, to: u64, free: u64) -> Result<(), Errno> {
@@ -247,8 +249,7 @@ impl Writer {
             return Err(Errno::NOSPC);
         }
         loop {
-            let flags = FallocateFlags::empty();
-            match rustix::fs::fallocate(&self.file, flags, self.allocated, length) {
+            match self.file.allocate(self.allocated, length) {
                 Err(Errno::INTR) => {}
                 other => {
                     other?;
@@ -263,6 +264,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Mode;
 
     #[test]
     fn names_carry_the_base() {
@@ -280,11 +282,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity { generation: 1, revision: 0, base: Position(0) };
         let growth = Growth { step: 4096, reserve: 0 };
-        let mut writer = Writer::create(dir.path(), identity, growth).unwrap();
-        assert_eq!(writer.file.metadata().unwrap().len(), 4096);
+        let mut writer = Writer::create(&Disk::Files, dir.path(), identity, growth).unwrap();
+        assert_eq!(writer.file.length().unwrap(), 4096);
         assert_eq!(Identity::read(&writer.file, &writer.path).unwrap(), Some(identity));
         writer.write(&[7; 100], growth).unwrap();
-        writer.file = std::sync::Arc::new(disk::open(&writer.path, false).unwrap());
+        writer.file =
+            std::sync::Arc::new(disk::open(&Disk::Files, &writer.path, Mode::Read).unwrap());
         assert!(writer.write(&[8; 10], growth).is_err());
         assert_eq!(writer.used, HEAD + 100);
     }
@@ -294,7 +297,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity { generation: 1, revision: 0, base: Position(0) };
         for step in [0, 4096] {
-            let mut writer = Writer::create(dir.path(), identity, Growth::default()).unwrap();
+            let mut writer =
+                Writer::create(&Disk::Files, dir.path(), identity, Growth::default()).unwrap();
             let full = writer.write(&[1; 10], Growth { step, reserve: u64::MAX }).unwrap_err();
             assert!(matches!(full, Error::DiskFull { .. }), "{full}");
             assert_eq!(writer.used, HEAD);

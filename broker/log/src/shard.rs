@@ -1,6 +1,5 @@
 //! The single writer of one shard's log.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::meta::{self, State};
 use crate::recover::{self, recover};
 use crate::segment::Writer;
 use crate::shared::{Active, Shared, View};
+use crate::storage::{Disk, File};
 use crate::{Config, Error, FlushJob, Flushed, LogReader, Meta, Recovered};
 
 mod append;
@@ -64,13 +64,21 @@ impl ShardLog {
     /// Any IO error; [`Error::Version`] for files of a newer release. Damage is no error: see
     /// [`Recovered::damage`].
     pub fn open(dir: &Path, config: Config) -> Result<(Self, Recovered), Error> {
+        Self::open_on(&Disk::Files, dir, config)
+    }
+
+    /// As [`ShardLog::open`], on `disk`.
+    ///
+    /// # Errors
+    /// As [`ShardLog::open`].
+    pub fn open_on(disk: &Disk, dir: &Path, config: Config) -> Result<(Self, Recovered), Error> {
         let recover::Log { meta, state, sealed, writer, index, end, recovered } =
-            recover(dir, &config)?;
+            recover(disk, dir, &config)?;
         let start = sealed.first().map_or(writer.identity.base, |first| first.identity.base);
         let sealed_bytes = sealed.iter().map(|sealed| sealed.summary.bytes).sum();
         let view = View { start, end, sealed, active: active(&writer, index) };
         let log = Self {
-            shared: Arc::new(Shared::new(dir, config, view)),
+            shared: Arc::new(Shared::new(disk, dir, config, view)),
             meta,
             state,
             writer,
@@ -215,7 +223,7 @@ impl ShardLog {
     /// Writes the meta file.
     fn save(&self, meta: &Meta, state: &State) -> Result<(), Error> {
         self.shared.check()?;
-        let written = meta::write(&self.shared.dir.join("meta"), meta, state);
+        let written = meta::write(&self.shared.disk, &self.shared.dir.join("meta"), meta, state);
         self.shared.watch(written)
     }
 

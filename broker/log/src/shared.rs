@@ -5,7 +5,6 @@
 //! reader between its look and its read (truncation, reset, cleaning; all rare) closes the gate
 //! first, which every reader holds open from its look to the end of its read.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -15,6 +14,7 @@ use holdfast_protocol::{Position, StreamId};
 use crate::index::Index;
 use crate::scan::{Scanner, Step};
 use crate::segment::{Identity, Sealed};
+use crate::storage::{Disk, File, Mode};
 use crate::summary::{self, Holds};
 use crate::tail::Tail;
 use crate::{Config, Error, disk};
@@ -22,6 +22,7 @@ use crate::{Config, Error, disk};
 /// What the writer of a log and its readers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) disk: Disk,
     pub(crate) dir: PathBuf,
     pub(crate) config: Config,
     view: RwLock<View>,
@@ -116,8 +117,9 @@ impl View {
 }
 
 impl Shared {
-    pub(crate) fn new(dir: &Path, config: Config, view: View) -> Self {
+    pub(crate) fn new(disk: &Disk, dir: &Path, config: Config, view: View) -> Self {
         Self {
+            disk: disk.clone(),
             dir: dir.to_owned(),
             tail: RwLock::new(Tail::new(config.tail_bytes_max)),
             config,
@@ -223,7 +225,7 @@ impl Shared {
             }
         }
         // Without the lock: two readers may do this at once, which is harmless.
-        let loaded = Arc::new(load(sealed)?);
+        let loaded = Arc::new(load(&self.disk, sealed)?);
         self.keep(Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -245,8 +247,8 @@ impl Shared {
 }
 
 /// Opens the file of a sealed segment and reads its index, or makes that again.
-fn load(sealed: &Sealed) -> Result<Opened, Error> {
-    let file = disk::open(&sealed.path, false)?;
+fn load(disk: &Disk, sealed: &Sealed) -> Result<Opened, Error> {
+    let file = disk::open(disk, &sealed.path, Mode::Read)?;
     if Identity::read(&file, &sealed.path)? != Some(sealed.identity) {
         return Err(Error::Damaged {
             path: sealed.path.clone(),
@@ -255,15 +257,15 @@ fn load(sealed: &Sealed) -> Result<Opened, Error> {
             reason: "it does not begin as that segment does".to_owned(),
         });
     }
-    let index = match summary::read_index(&sealed.index_path, sealed.identity)? {
+    let index = match summary::read_index(disk, &sealed.index_path, sealed.identity)? {
         Some(index) => index,
-        None => index_again(&file, sealed)?,
+        None => index_again(disk, &file, sealed)?,
     };
     Ok(Opened { identity: sealed.identity, path: sealed.path.clone(), file: Arc::new(file), index })
 }
 
 /// Makes the index of a sealed segment by scanning, and writes it for the next time.
-fn index_again(file: &File, sealed: &Sealed) -> Result<Index, Error> {
+fn index_again(disk: &Disk, file: &File, sealed: &Sealed) -> Result<Index, Error> {
     let mut scanner = Scanner::new(file, &sealed.path);
     let mut index = Index::default();
     loop {
@@ -279,7 +281,7 @@ fn index_again(file: &File, sealed: &Sealed) -> Result<Index, Error> {
         }
     }
     // The index is right without its file.
-    let _ = summary::write(&sealed.index_path, sealed.identity, &sealed.summary, &index);
+    let _ = summary::write(disk, &sealed.index_path, sealed.identity, &sealed.summary, &index);
     Ok(index)
 }
 

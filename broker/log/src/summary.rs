@@ -5,7 +5,6 @@
 //! when the segment is. It belongs to one generation and revision of the segment file and is
 //! ignored, and made again by scanning, for any other.
 
-use std::fs::File;
 use std::path::Path;
 
 use holdfast_protocol::{Epoch, Header, Kind, Offset, Position, StreamId, TopicId};
@@ -15,6 +14,7 @@ use crate::codec::{Fields, Put};
 use crate::disk::{self, Format, Frame};
 use crate::index::{Index, Range, Slot};
 use crate::segment::Identity;
+use crate::storage::{Disk, File, Mode};
 
 const SUMMARY: Format = Format { magic: *b"HFINDEX1", version: 1 };
 const ENTRIES: Format = Format { magic: *b"HFINDEX2", version: 1 };
@@ -74,6 +74,7 @@ impl Summary {
 
 /// Writes the index file, without syncing it: it can be made again.
 pub(crate) fn write(
+    disk: &Disk,
     path: &Path,
     identity: Identity,
     summary: &Summary,
@@ -110,21 +111,22 @@ pub(crate) fn write(
     let second = ENTRIES.head(&[&entries]);
     let temporary = disk::temporary(path);
     // The first frame's length ends before the second begins.
-    let mut file = SUMMARY.write_new(&temporary, &[&head])?;
+    let mut file = SUMMARY.write_new(disk, &temporary, &[&head])?;
     for piece in [&second[..], &entries] {
         std::io::Write::write_all(&mut file, piece).map_err(|error| Error::write(path, error))?;
     }
-    disk::rename(&temporary, path)
+    disk::rename(disk, &temporary, path)
 }
 
 /// Reads the summary from the index file; `None` where it is missing, damaged, or of another
 /// segment file than `identity`.
 pub(crate) fn read_summary(
+    disk: &Disk,
     path: &Path,
     identity: Identity,
     streams_max: usize,
 ) -> Result<Option<Summary>, Error> {
-    let Ok(file) = File::open(path) else {
+    let Ok(file) = disk.open(path, Mode::Read) else {
         return Ok(None);
     };
     Ok(read_head(&file, path, identity)?.map(|(head, _)| {
@@ -141,8 +143,12 @@ pub(crate) fn read_summary(
 }
 
 /// Reads the whole index; `None` as for [`read_summary`].
-pub(crate) fn read_index(path: &Path, identity: Identity) -> Result<Option<Index>, Error> {
-    let Ok(file) = File::open(path) else {
+pub(crate) fn read_index(
+    disk: &Disk,
+    path: &Path,
+    identity: Identity,
+) -> Result<Option<Index>, Error> {
+    let Ok(file) = disk.open(path, Mode::Read) else {
         return Ok(None);
     };
     let Some((head, at)) = read_head(&file, path, identity)? else {

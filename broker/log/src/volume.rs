@@ -12,9 +12,9 @@ use holdfast_protocol::ShardId;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use crate::Error;
 use crate::codec::{Fields, Put};
 use crate::disk::{self, Format, Frame};
+use crate::{Disk, Error};
 
 const FORMAT: Format = Format { magic: *b"HFVOLUME", version: 1 };
 /// Longest boot id that is kept, bytes.
@@ -23,11 +23,12 @@ const BOOT_ID_BYTES_MAX: usize = 256;
 /// An open data directory, locked against other processes for as long as this lives.
 #[derive(Debug)]
 pub struct Volume {
+    disk: Disk,
     data_dir: PathBuf,
     boot_id: String,
     boot: Boot,
     /// The lock goes with the file.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What opening the volume found.
@@ -63,17 +64,29 @@ impl Volume {
     /// # Errors
     /// [`Error::InUse`], [`Error::Version`], and any IO error.
     pub fn open(data_dir: &Path, boot_id: &str) -> Result<Self, Error> {
-        disk::create_dir(data_dir)?;
-        let lock = lock(data_dir)?;
-        disk::create_dir(&data_dir.join("shards"))?;
+        Self::open_on(&Disk::Files, data_dir, boot_id)
+    }
+
+    /// As [`Volume::open`], on `disk`. Only files are locked.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    pub fn open_on(disk: &Disk, data_dir: &Path, boot_id: &str) -> Result<Self, Error> {
+        disk::create_dir(disk, data_dir)?;
+        let lock = match disk {
+            Disk::Files => Some(lock(data_dir)?),
+            #[cfg(feature = "simulated")]
+            Disk::Simulated(_) => None,
+        };
+        disk::create_dir(disk, &data_dir.join("shards"))?;
         let boot_id: String = boot_id.trim().chars().take(BOOT_ID_BYTES_MAX / 4).collect();
         let path = data_dir.join("volume");
-        let found = match FORMAT.read(&path)? {
+        let found = match FORMAT.read(disk, &path)? {
             Frame::Missing => None,
             Frame::Bad(_) => Some(None),
             Frame::Good(payload) => Some(parse(&mut Fields(&payload))),
         };
-        let has_shards = !shards(data_dir)?.is_empty();
+        let has_shards = !shards(disk, data_dir)?.is_empty();
         let fresh = found.is_none() && !has_shards;
         let last = found.flatten();
         let damaged = last.is_none() && !fresh;
@@ -85,7 +98,8 @@ impl Volume {
             fresh,
             damaged,
         };
-        let volume = Self { data_dir: data_dir.to_owned(), boot_id, boot, _lock: lock };
+        let (disk, data_dir) = (disk.clone(), data_dir.to_owned());
+        let volume = Self { disk, data_dir, boot_id, boot, _lock: lock };
         volume.save(false)?;
         Ok(volume)
     }
@@ -107,7 +121,7 @@ impl Volume {
     /// # Errors
     /// Any IO error.
     pub fn shards(&self) -> Result<Vec<ShardId>, Error> {
-        shards(&self.data_dir)
+        shards(&self.disk, &self.data_dir)
     }
 
     /// Notes durably that everything was closed in order, then unlocks. Close the shards first.
@@ -124,7 +138,7 @@ impl Volume {
         out.push(u8::from(clean));
         out.put_count(self.boot_id.len());
         out.extend_from_slice(self.boot_id.as_bytes());
-        FORMAT.replace(&self.data_dir.join("volume"), &[&out])
+        FORMAT.replace(&self.disk, &self.data_dir.join("volume"), &[&out])
     }
 }
 
@@ -136,8 +150,8 @@ fn parse(fields: &mut Fields<'_>) -> Option<State> {
     Some(State { counter, clean, boot_id })
 }
 
-fn shards(data_dir: &Path) -> Result<Vec<ShardId>, Error> {
-    let mut shards: Vec<ShardId> = disk::names(&data_dir.join("shards"))?
+fn shards(disk: &Disk, data_dir: &Path) -> Result<Vec<ShardId>, Error> {
+    let mut shards: Vec<ShardId> = disk::names(disk, &data_dir.join("shards"))?
         .iter()
         .filter_map(|name| name.parse().ok())
         .map(ShardId)

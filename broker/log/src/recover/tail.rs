@@ -1,6 +1,5 @@
 //! Verifying a segment that may have been torn, and writing what is good of it to a new file.
 
-use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use super::{Candidate, Recovery};
 use crate::index::Index;
 use crate::scan::{Scanner, Step};
 use crate::segment::{self, Identity};
+use crate::storage::{Disk, File, Mode, Sequential};
 use crate::{Error, disk};
 
 /// Bytes gathered before they are written.
@@ -49,7 +49,7 @@ impl Recovery<'_> {
     ) -> Result<Scanned, Error> {
         let trusted = next.is_some_and(|next| next <= self.threshold);
         let in_place = trusted || (self.state.clean && self.recovered.damage.is_none());
-        let mut copy = if in_place { None } else { Some(Copy::create(candidate)?) };
+        let mut copy = if in_place { None } else { Some(Copy::create(self.disk, candidate)?) };
         let damage_before = self.recovered.damage.is_some();
         let torn_before = self.recovered.torn_bytes;
         let (index, used, torn) = self.take(candidate, next, &mut copy)?;
@@ -58,12 +58,12 @@ impl Recovery<'_> {
             let item = self.item()?;
             let kept = segment::path(&item, candidate.identity.base);
             // For people to look at; the log does without.
-            let _ = fs::hard_link(&candidate.path, kept);
+            let _ = self.disk.hard_link(&candidate.path, &kept);
         }
         let (identity, file, used) = match copy {
-            Some(copy) => copy.finish(&candidate.path)?,
+            Some(copy) => copy.finish(self.disk, &candidate.path)?,
             None => {
-                let file = disk::open(&candidate.path, true)?;
+                let file = disk::open(self.disk, &candidate.path, Mode::Write)?;
                 if self.recovered.torn_bytes > torn_before {
                     cut(&file, &candidate.path, used)?;
                 }
@@ -71,7 +71,7 @@ impl Recovery<'_> {
             }
         };
         let allocated =
-            file.metadata().map_err(|error| Error::io("reading", &candidate.path, error))?.len();
+            file.length().map_err(|error| Error::io("reading", &candidate.path, error))?;
         Ok(Scanned { identity, path: candidate.path.clone(), file, index, used, allocated, torn })
     }
 
@@ -172,7 +172,7 @@ impl Recovery<'_> {
 
 /// Drops what lies behind the entries, durably.
 fn cut(file: &File, path: &Path, used: u64) -> Result<(), Error> {
-    file.set_len(used).map_err(|error| Error::write(path, error))?;
+    file.set_length(used).map_err(|error| Error::write(path, error))?;
     file.sync_all().map_err(|error| Error::fsync(path, error))
 }
 
@@ -180,12 +180,12 @@ fn cut(file: &File, path: &Path, used: u64) -> Result<(), Error> {
 struct Copy {
     identity: Identity,
     path: PathBuf,
-    out: BufWriter<File>,
+    out: BufWriter<Sequential>,
     used: u64,
 }
 
 impl Copy {
-    fn create(candidate: &Candidate) -> Result<Self, Error> {
+    fn create(disk: &Disk, candidate: &Candidate) -> Result<Self, Error> {
         // Another revision: what was indexed of the old file is not of this one.
         let identity = Identity {
             revision: candidate.identity.revision.wrapping_add(1),
@@ -194,7 +194,7 @@ impl Copy {
         let path = disk::temporary(&candidate.path);
         let mut copy = Self {
             identity,
-            out: BufWriter::with_capacity(BUFFER, disk::create(&path)?),
+            out: BufWriter::with_capacity(BUFFER, Sequential::new(disk::create(disk, &path)?)),
             path,
             used: 0,
         };
@@ -211,11 +211,11 @@ impl Copy {
     }
 
     /// Makes the new file durable and puts it in the place of the old one.
-    fn finish(self, path: &Path) -> Result<(Identity, File, u64), Error> {
-        let file =
-            self.out.into_inner().map_err(|error| Error::write(&self.path, error.into_error()))?;
+    fn finish(self, disk: &Disk, path: &Path) -> Result<(Identity, File, u64), Error> {
+        let out = self.out.into_inner();
+        let file = out.map_err(|error| Error::write(&self.path, error.into_error()))?.file;
         file.sync_all().map_err(|error| Error::fsync(&self.path, error))?;
-        disk::rename(&self.path, path)?;
+        disk::rename(disk, &self.path, path)?;
         Ok((self.identity, file, self.used))
     }
 }

@@ -107,7 +107,8 @@ impl ShardLog {
     /// Seals the active segment and begins another. Nothing has changed where that fails.
     fn roll(&mut self) -> Result<(), Error> {
         let identity = Identity { generation: self.state.generation, revision: 0, base: self.end };
-        let next = Writer::create(&self.shared.dir, identity, self.config().growth())?;
+        let next =
+            Writer::create(&self.shared.disk, &self.shared.dir, identity, self.config().growth())?;
         // The room allocated ahead; where the cut fails the zeros stay, which is harmless.
         let _ = self.writer.cut();
         let old = std::mem::replace(&mut self.writer, next);
@@ -138,7 +139,7 @@ impl ShardLog {
         drop(view);
         let Sealed { identity, index_path, summary, .. } = &*sealed;
         // Without its file an index is made again by scanning.
-        let _ = summary::write(index_path, *identity, summary, &opened.index);
+        let _ = summary::write(&self.shared.disk, index_path, *identity, summary, &opened.index);
         self.sealed_bytes += old.used;
         if self.end > self.state.durable {
             self.unsynced.push(Unsynced {

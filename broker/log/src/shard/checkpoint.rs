@@ -32,7 +32,7 @@ impl ShardLog {
     pub fn checkpoint(&self) -> Result<Option<Vec<u8>>, Error> {
         let Some(noted) = self.state.checkpoint else { return Ok(None) };
         let path = self.shared.dir.join("checkpoint");
-        match checkpoint::read(&path)? {
+        match checkpoint::read(&self.shared.disk, &path)? {
             checkpoint::Found::Good { generation, position, bytes }
                 if generation == self.state.generation && position >= noted =>
             {
@@ -61,7 +61,8 @@ impl ShardLog {
             return Err(Error::OutOfRange { action: "be checkpointed", position, low, high });
         }
         let path = self.shared.dir.join("checkpoint");
-        let written = checkpoint::write(&path, self.state.generation, position, bytes);
+        let written =
+            checkpoint::write(&self.shared.disk, &path, self.state.generation, position, bytes);
         self.shared.watch(written)?;
         self.state.checkpoint = Some(position);
         self.save(&self.meta, &self.state)
@@ -135,7 +136,13 @@ impl CheckpointJob {
         let flushed = self.flush.map(FlushJob::run).transpose()?;
         self.shared.check()?;
         let path = self.shared.dir.join("checkpoint");
-        let written = checkpoint::write(&path, self.generation, self.position, &self.bytes);
+        let written = checkpoint::write(
+            &self.shared.disk,
+            &path,
+            self.generation,
+            self.position,
+            &self.bytes,
+        );
         self.shared.watch(written)?;
         Ok(Checkpointed { flushed, generation: self.generation, position: self.position })
     }

@@ -13,6 +13,7 @@ use super::ShardLog;
 use crate::index::{Index, Slot};
 use crate::segment::{HEAD, Identity, Sealed};
 use crate::shared::Opened;
+use crate::storage::{Disk, File, Sequential};
 use crate::summary::{self, Summary};
 use crate::{Error, disk};
 
@@ -118,7 +119,7 @@ impl ShardLog {
                 .file
                 .sync_all()
                 .map_err(|error| self.failed(Error::fsync(&self.writer.path, error)))?;
-            let synced = disk::sync_dir(&self.shared.dir);
+            let synced = disk::sync_dir(&self.shared.disk, &self.shared.dir);
             self.shared.watch(synced)?;
             self.writer.new = false;
         }
@@ -145,9 +146,9 @@ impl ShardLog {
         self.start = view.start;
         drop(view);
         self.sealed_bytes -= sealed.summary.bytes;
-        disk::remove(&sealed.path)?;
-        disk::remove(&sealed.index_path)?;
-        disk::sync_dir(&self.shared.dir)
+        disk::remove(&self.shared.disk, &sealed.path)?;
+        disk::remove(&self.shared.disk, &sealed.index_path)?;
+        disk::sync_dir(&self.shared.disk, &self.shared.dir)
     }
 
     /// Writes the live entries to a new file in the place of the old one; says how long it is.
@@ -160,11 +161,11 @@ impl ShardLog {
         let identity =
             Identity { revision: sealed.identity.revision.wrapping_add(1), ..sealed.identity };
         let temporary = disk::temporary(&sealed.path);
-        let written = write_live(&temporary, identity, opened, live);
+        let written = write_live(&self.shared.disk, &temporary, identity, opened, live);
         let (file, index, bytes) = match written {
             Ok(written) => written,
             Err(error) => {
-                disk::remove(&temporary)?;
+                disk::remove(&self.shared.disk, &temporary)?;
                 return Err(error);
             }
         };
@@ -177,9 +178,9 @@ impl ShardLog {
         };
         let shared = Arc::clone(&self.shared);
         let _changing = shared.change();
-        disk::rename(&temporary, &sealed.path)?;
+        disk::rename(&self.shared.disk, &temporary, &sealed.path)?;
         // Without its file an index is made again by scanning.
-        let _ = summary::write(&new.index_path, identity, &new.summary, &index);
+        let _ = summary::write(&self.shared.disk, &new.index_path, identity, &new.summary, &index);
         // Entries lie elsewhere in this segment now.
         self.shared.tail_mut().clear();
         self.shared.keep(Arc::new(Opened {
@@ -195,20 +196,21 @@ impl ShardLog {
         }
         drop(view);
         self.sealed_bytes -= sealed.summary.bytes - bytes;
-        disk::sync_dir(&self.shared.dir)?;
+        disk::sync_dir(&self.shared.disk, &self.shared.dir)?;
         Ok(bytes)
     }
 }
 
 /// Writes the live entries of a segment to a new, synced file.
 fn write_live(
+    disk: &Disk,
     path: &std::path::Path,
     identity: Identity,
     opened: &Opened,
     live: &[usize],
-) -> Result<(std::fs::File, Index, u64), Error> {
+) -> Result<(File, Index, u64), Error> {
     let write = |error| Error::write(path, error);
-    let mut out = BufWriter::with_capacity(1024 * 1024, disk::create(path)?);
+    let mut out = BufWriter::with_capacity(1024 * 1024, Sequential::new(disk::create(disk, path)?));
     out.write_all(&identity.head()).map_err(write)?;
     let mut index = Index::default();
     let mut at = HEAD;
@@ -230,7 +232,7 @@ fn write_live(
         index.push(&header, u32::try_from(at).expect("shorter than before"));
         at += u64::from(header.length);
     }
-    let file = out.into_inner().map_err(|error| Error::write(path, error.into_error()))?;
+    let file = out.into_inner().map_err(|error| Error::write(path, error.into_error()))?.file;
     file.sync_all().map_err(|error| Error::fsync(path, error))?;
     Ok((file, index, at))
 }

@@ -1,6 +1,5 @@
 //! Cutting the end off, and beginning anew.
 
-use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::index::Index;
 use crate::meta::State;
 use crate::segment::{self, Growth, HEAD, Identity, Sealed, Writer};
 use crate::shared::{Opened, Part};
+use crate::storage::{Disk, File, Mode, Sequential};
 use crate::{Error, aside, disk};
 
 /// Bytes copied at a time.
@@ -104,20 +104,20 @@ impl ShardLog {
     }
 
     fn begin_anew(&mut self, start: Position) -> Result<(), Error> {
-        let dir = self.shared.dir.clone();
-        let item = aside::new_item(&dir, "reset", self.end)?;
-        for name in disk::names(&dir)? {
+        let (disk, dir) = (self.shared.disk.clone(), self.shared.dir.clone());
+        let item = aside::new_item(&disk, &dir, "reset", self.end)?;
+        for name in disk::names(&disk, &dir)? {
             if segment::base_of(&name).is_some() || name == "checkpoint" {
-                disk::rename(&dir.join(&name), &item.join(&name))?;
+                disk::rename(&disk, &dir.join(&name), &item.join(&name))?;
             } else if segment::index_base_of(&name).is_some() {
-                disk::remove(&dir.join(&name))?;
+                disk::remove(&disk, &dir.join(&name))?;
             }
         }
-        disk::sync_dir(&item)?;
-        disk::sync_dir(&dir)?;
-        aside::bound(&dir, self.config())?;
+        disk::sync_dir(&disk, &item)?;
+        disk::sync_dir(&disk, &dir)?;
+        aside::bound(&disk, &dir, self.config())?;
         let identity = Identity { generation: self.state.generation, revision: 0, base: start };
-        let writer = Writer::create(&dir, identity, Growth::default())?;
+        let writer = Writer::create(&disk, &dir, identity, Growth::default())?;
         self.adopt(writer, Index::default(), 0, start)?;
         self.start = start;
         self.shared.view_mut().start = start;
@@ -126,19 +126,19 @@ impl ShardLog {
 
     /// Copies every entry at or above `to` to a new item in `aside/`, durably.
     fn set_suffix_aside(&self, to: Position) -> Result<(), Error> {
-        let dir = &self.shared.dir;
-        let item = aside::new_item(dir, "cut", to)?;
+        let (disk, dir) = (&self.shared.disk, &self.shared.dir);
+        let item = aside::new_item(disk, dir, "cut", to)?;
         for piece in self.suffix(to)? {
             let path = segment::path(&item, piece.identity.base.max(to));
-            let mut file = disk::create(&path)?;
+            let mut file = Sequential::new(disk::create(disk, &path)?);
             let head = Identity { base: piece.identity.base.max(to), ..piece.identity };
             let copied = write(&mut file, &path, &head.head())
                 .and_then(|()| copy(&piece, &mut file, &path))
-                .and_then(|()| file.sync_all().map_err(|error| Error::fsync(&path, error)));
+                .and_then(|()| file.file.sync_all().map_err(|error| Error::fsync(&path, error)));
             self.shared.watch(copied)?;
         }
-        disk::sync_dir(&item)?;
-        aside::bound(dir, self.config())
+        disk::sync_dir(disk, &item)?;
+        aside::bound(disk, dir, self.config())
     }
 
     /// Where the entries at or above `to` lie.
@@ -181,16 +181,16 @@ impl ShardLog {
         let sealed = Arc::clone(&self.shared.view().sealed[number]);
         let opened = self.shared.open(&sealed)?;
         let later: Vec<Arc<Sealed>> = self.shared.view().sealed[number + 1..].to_vec();
-        disk::remove(&self.writer.path)?;
+        disk::remove(&self.shared.disk, &self.writer.path)?;
         for later in later.iter().rev() {
-            disk::remove(&later.path)?;
-            disk::remove(&later.index_path)?;
+            disk::remove(&self.shared.disk, &later.path)?;
+            disk::remove(&self.shared.disk, &later.index_path)?;
         }
-        disk::remove(&sealed.index_path)?;
+        disk::remove(&self.shared.disk, &sealed.index_path)?;
         // Names first: were the shortened file durable and a later one not gone, the later one
         // would seem to be what comes next.
-        disk::sync_dir(&self.shared.dir)?;
-        let (writer, index) = reopen(&opened, to)?;
+        disk::sync_dir(&self.shared.disk, &self.shared.dir)?;
+        let (writer, index) = reopen(&self.shared.disk, &opened, to)?;
         self.adopt(writer, index, number, to)
     }
 
@@ -232,7 +232,7 @@ impl ShardLog {
             unsynced.file.sync_data().map_err(|error| Error::fsync(&unsynced.path, error))?;
         }
         self.writer.file.sync_all().map_err(|error| Error::fsync(&self.writer.path, error))?;
-        disk::sync_dir(&self.shared.dir)?;
+        disk::sync_dir(&self.shared.disk, &self.shared.dir)?;
         self.writer.new = false;
         self.unsynced.clear();
         self.state.durable = self.end;
@@ -242,7 +242,7 @@ impl ShardLog {
 
 /// Makes a sealed segment the active one again, without what lies at or above `to`. As another
 /// revision, so that an index of the old one is never taken for its own.
-fn reopen(opened: &Opened, to: Position) -> Result<(Writer, Index), Error> {
+fn reopen(disk: &Disk, opened: &Opened, to: Position) -> Result<(Writer, Index), Error> {
     let index = opened.index.prefix(opened.index.at_or_after(to));
     let used =
         index.slots().last().map_or(HEAD, |slot| u64::from(slot.at) + u64::from(slot.length));
@@ -252,15 +252,14 @@ fn reopen(opened: &Opened, to: Position) -> Result<(Writer, Index), Error> {
             ..opened.identity
         },
         path: opened.path.clone(),
-        file: Arc::new(disk::open(&opened.path, true)?),
+        file: Arc::new(disk::open(disk, &opened.path, Mode::Write)?),
         used,
         allocated: used,
         new: false,
     };
     writer.cut()?;
     let head = writer.identity.head();
-    std::os::unix::fs::FileExt::write_all_at(&*writer.file, &head, 0)
-        .map_err(|error| Error::write(&writer.path, error))?;
+    writer.file.write_all_at(&head, 0).map_err(|error| Error::write(&writer.path, error))?;
     Ok((writer, index))
 }
 
@@ -269,7 +268,7 @@ fn first_byte(index: &Index, position: Position, used: u64) -> u64 {
     index.slots().get(index.at_or_after(position)).map_or(used, |slot| u64::from(slot.at))
 }
 
-fn copy(piece: &Piece, out: &mut File, path: &std::path::Path) -> Result<(), Error> {
+fn copy(piece: &Piece, out: &mut Sequential, path: &std::path::Path) -> Result<(), Error> {
     let mut buffer = vec![0; CHUNK];
     let mut at = piece.from;
     while at < piece.to {
@@ -284,6 +283,6 @@ fn copy(piece: &Piece, out: &mut File, path: &std::path::Path) -> Result<(), Err
     Ok(())
 }
 
-fn write(out: &mut File, path: &std::path::Path, bytes: &[u8]) -> Result<(), Error> {
+fn write(out: &mut Sequential, path: &std::path::Path, bytes: &[u8]) -> Result<(), Error> {
     out.write_all(bytes).map_err(|error| Error::write(path, error))
 }
