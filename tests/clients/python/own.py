@@ -78,7 +78,8 @@ class Own(holdfast.Holdfast):
 
     def bytes_of(self, broker):
         """What a broker's data takes on the disk."""
-        used = subprocess.run(["du", "-s", "-B1", self.data_of(broker)], capture_output=True, text=True, check=True)
+        # Files may go while it looks, which it complains of.
+        used = subprocess.run(["du", "-s", "-B1", self.data_of(broker)], capture_output=True, text=True, check=False)
         return int(used.stdout.split()[0])
 
     def log_of(self, broker):
