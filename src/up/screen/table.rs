@@ -12,6 +12,8 @@ use crate::up::state::Now;
 
 /// Moves of leadership that are shown.
 const MOVES_MAX: usize = 5;
+/// Rows that topics have before old moves of leadership do.
+const TOPIC_ROWS_MIN: usize = 5;
 /// Columns between two shards in one line.
 const GAP: &str = "   ";
 
@@ -53,7 +55,12 @@ fn time_of_day() -> String {
 /// The table, at most `columns` wide and `rows` high.
 pub(crate) fn render(now: &Now, moves: &Moves, columns: usize, rows: usize) -> String {
     let top = [head(now), brokers(now), shards(now, columns)].concat();
-    let bottom = foot(now, moves);
+    // Where rows are few, old moves give way to topics, whose short form has two lines more.
+    let wanted = top.len() + (now.snapshot.topics.len() + 2).min(TOPIC_ROWS_MIN);
+    let room = rows.saturating_sub(wanted + foot(now, &[]).len() + 2);
+    let skip = moves.0.len().saturating_sub(room.max(1));
+    let latest: Vec<String> = moves.0.iter().skip(skip).cloned().collect();
+    let bottom = foot(now, &latest);
     let left = rows.saturating_sub(top.len() + bottom.len());
     let mut lines = top;
     lines.extend(topics(now, left));
@@ -66,7 +73,13 @@ pub(crate) fn render(now: &Now, moves: &Moves, columns: usize, rows: usize) -> S
 
 fn head(now: &Now) -> Vec<String> {
     let about = &now.about;
-    let state = if now.is_ready() { "ready" } else { "not ready yet" };
+    let state = if now.is_ready() {
+        "ready"
+    } else if now.snapshot.is_ready() {
+        "every shard is served, not every broker is ready"
+    } else {
+        "not ready"
+    };
     let mut lines = vec![
         format!("holdfast: policy {}: {state}", about.policy),
         about.settings.clone(),
@@ -185,11 +198,11 @@ fn in_short(topic: &TopicView) -> String {
     format!("{:<24} {:>10} {messages:>12}", topic.name, topic.partitions.len())
 }
 
-fn foot(now: &Now, moves: &Moves) -> Vec<String> {
+fn foot(now: &Now, moves: &[String]) -> Vec<String> {
     let mut lines = problems(now);
-    if !moves.0.is_empty() {
+    if !moves.is_empty() {
         lines.push("LATELY".to_owned());
-        lines.extend(moves.0.iter().cloned());
+        lines.extend(moves.iter().cloned());
         lines.push(String::new());
     }
     let data = now.about.data.display();
