@@ -40,6 +40,9 @@ pub(crate) fn open(node: &Arc<Node>, shard: ShardId, dir: &Path) -> Result<Handl
     let checkpoint = settle_identity(shard, node.boot(), &mut log, recovered)?;
     let core = recover(node, shard, &log, checkpoint, Position(0))?;
     let view = Arc::new(View::new(log.reader()));
+    // Before anybody can ask: the operator would name a replica by the incarnation that it is told,
+    // also by one that is not known yet.
+    view.put_report(&core, None);
     let (events_tx, events) = mpsc::channel(EVENTS_MAX);
     let (appends_tx, appends) = mpsc::channel(APPENDS_MAX);
     let flusher = Flusher::start(shard, events_tx.clone())
