@@ -12,8 +12,7 @@ NAMESPACED = ["rbac.scope=Namespace", f"watchNamespace={rig.NAMESPACE}"]
 @fault()
 def helm_test(result):
     """helm test: a broker, a topic, messages written and read, and nothing of it left."""
-    told = rig.run("helm", "test", rig.RELEASE, "--namespace", rig.SYSTEM, "--timeout", f"{rig.BOUND_S}s", "--logs",
-                   bound_s=rig.BOUND_S + 30)  # fmt: skip
+    told = rig.run("helm", "test", rig.RELEASE, "--namespace", rig.SYSTEM, "--timeout", "240s", "--logs", bound_s=300)
     if "Succeeded" not in told:
         raise Failed(told)
     left = "replicationpolicies,topics,pods,persistentvolumeclaims"

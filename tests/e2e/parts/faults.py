@@ -32,6 +32,16 @@ def with_operator(pod):
     return not apart_from_operator(pod)
 
 
+@fault()
+def nothing(result):
+    """No fault at all for a while: what this machine alone makes a client wait."""
+    with Story(result) as story:
+        story.struck(time.time(), story.load.partitions)
+        for _ in range(5):
+            story.load.go_on("as always")
+        story.recovered()
+
+
 @fault(MOVED_MS)
 def delete_pod(result):
     """kubectl delete pod: an orderly stop. Leadership moves first."""

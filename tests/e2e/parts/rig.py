@@ -24,7 +24,10 @@ class Failed(Exception):
 
 def run(*command, check=True, text=None, bound_s=BOUND_S):
     """Runs a command and returns what it printed."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=bound_s, check=False)
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=bound_s, check=False)
+    except subprocess.TimeoutExpired as problem:
+        raise Failed(f"{' '.join(command)}: no end after {bound_s} s; it said: {problem.stdout or b''}") from None
     if check and done.returncode != 0:
         raise Failed(f"{' '.join(command)}: {done.stdout}{done.stderr}".strip())
     return done.stdout

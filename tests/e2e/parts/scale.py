@@ -12,7 +12,7 @@ from .rig import Failed, get, kubectl, wait_until
 
 TOPICS = 200
 READY_WITHIN_S = 60
-IDLE_S = 45
+IDLE_S = 60
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 # A Lease is renewed all the time; that is what it is for.
 OF_IDLE = {"leases"}
@@ -104,20 +104,34 @@ def scale_topics(result):
         kubectl("delete", "topics", "-l", "e2e=many", "--ignore-not-found", f"--timeout={rig.BOUND_S}s", bound_s=300)
 
 
+def versions():
+    return {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in get(rig.RESOURCES)}
+
+
+def settle():
+    """Waits until what was done before has been told: sizes and offsets, at most every 15 s, also after cleaning."""
+    seen = [versions()]
+
+    def unchanged():
+        time.sleep(30)
+        seen.append(versions())
+        return seen[-1] == seen[-2]
+
+    wait_until("nothing changes any more", unchanged)
+
+
 @fault()
 def idle(result):
     """A cluster that nothing happens to writes nothing."""
     truth.wait_for("orders", "orders")
-    # Offsets are told at most every 15 s: the last word on what was written may be on its way.
-    time.sleep(20)
-    audit = Audit()
-    versions = {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in get(rig.RESOURCES)}
+    settle()
+    audit, before = Audit(), versions()
     time.sleep(IDLE_S)
     now = get(rig.RESOURCES)
     changed = [
         f"{each['kind']}/{each['metadata']['name']}"
         for each in now
-        if versions.get(each["metadata"]["uid"]) != each["metadata"]["resourceVersion"]
+        if before.get(each["metadata"]["uid"]) != each["metadata"]["resourceVersion"]
     ]
     result.notes.append(f"in {IDLE_S} s: {told(audit.calls()) or 'no calls'}; operator {operator_memory():.0f} MiB")
     if changed or audit.writes():
