@@ -83,7 +83,8 @@ impl<'a> Scanner<'a> {
     pub(crate) fn resync(&mut self, low: Position, high: Position) -> Result<bool, Error> {
         self.length = 0;
         loop {
-            self.next += 1;
+            // Where the file ends at once there is nothing to pass over.
+            self.next = (self.next + 1).min(self.buffer.len());
             self.fill(Header::LEN)?;
             if self.rest().len() < Header::LEN {
                 self.next = self.buffer.len();

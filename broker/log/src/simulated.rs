@@ -74,6 +74,8 @@ struct World {
     quota: Option<u64>,
     failing_flushes: u32,
     flushes: u64,
+    /// Steps that are left before the process is stopped, where it is to be.
+    steps_left: Option<u64>,
 }
 
 /// An open file.
@@ -87,14 +89,26 @@ pub(crate) struct Handle {
 impl SimulatedDisk {
     /// The process ends, the machine goes on: everything written is still seen.
     pub fn kill(&self) {
-        self.world().run += 1;
+        self.world().end_run();
+    }
+
+    /// Stops the process in the middle of what it does, after so many more changes and flushes:
+    /// whatever it asks then fails, until [`SimulatedDisk::kill`] or [`SimulatedDisk::crash`].
+    pub fn stop_after(&self, steps: u64) {
+        self.world().steps_left = Some(steps);
+    }
+
+    /// Whether it has stopped the process.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.world().steps_left == Some(0)
     }
 
     /// The power goes: of what was not flushed, what `loss` and `seed` say is left.
     pub fn crash(&self, seed: u64, loss: Loss) {
         let mut dice = Dice(seed);
         let mut world = self.world();
-        world.run += 1;
+        world.end_run();
         for change in std::mem::take(&mut world.changes) {
             let kept = match loss {
                 Loss::All => false,
@@ -172,7 +186,7 @@ impl SimulatedDisk {
     /// The disk is what it was then; processes on it have ended.
     pub fn restore(&self, snapshot: &Snapshot) {
         let mut world = self.world();
-        world.run += 1;
+        world.end_run();
         world.changes.clear();
         let nodes = snapshot.0.iter().map(|(path, stored)| {
             let node = match stored {
@@ -196,14 +210,16 @@ impl SimulatedDisk {
             (Some(Node::Directory), _) => return Err(io::ErrorKind::IsADirectory.into()),
             (Some(Node::File(inode)), Mode::Read | Mode::Write) => Arc::clone(inode),
             (Some(Node::File(inode)), Mode::Create) => {
-                lock(inode).set_length(0);
-                Arc::clone(inode)
+                let inode = Arc::clone(inode);
+                world.step()?;
+                lock(&inode).set_length(0);
+                inode
             }
             (None, Mode::Read | Mode::Write) => return Err(io::ErrorKind::NotFound.into()),
             (None, Mode::Create) => {
                 world.check_parent(path)?;
                 let inode = Arc::new(Mutex::new(Inode::default()));
-                world.change(Change::Link(path.to_owned(), Node::File(Arc::clone(&inode))));
+                world.change(Change::Link(path.to_owned(), Node::File(Arc::clone(&inode))))?;
                 inode
             }
         };
@@ -215,7 +231,7 @@ impl SimulatedDisk {
         let mut world = self.world();
         let node = world.names.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
         world.check_parent(to)?;
-        world.change(Change::Rename(from.to_owned(), to.to_owned(), node));
+        world.change(Change::Rename(from.to_owned(), to.to_owned(), node))?;
         Ok(())
     }
 
@@ -225,7 +241,7 @@ impl SimulatedDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let node = world.names.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
-        world.change(Change::Link(to.to_owned(), node));
+        world.change(Change::Link(to.to_owned(), node))?;
         Ok(())
     }
 
@@ -235,7 +251,7 @@ impl SimulatedDisk {
             None => Err(io::ErrorKind::NotFound.into()),
             Some(Node::Directory) => Err(io::ErrorKind::IsADirectory.into()),
             Some(Node::File(_)) => {
-                world.change(Change::Unlink(path.to_owned()));
+                world.change(Change::Unlink(path.to_owned()))?;
                 Ok(())
             }
         }
@@ -250,7 +266,7 @@ impl SimulatedDisk {
         // The deepest first.
         let inside: Vec<PathBuf> = inside.rev().cloned().collect();
         for name in inside {
-            world.change(Change::Unlink(name));
+            world.change(Change::Unlink(name))?;
         }
         Ok(())
     }
@@ -265,7 +281,7 @@ impl SimulatedDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         world.check_parent(path)?;
-        world.change(Change::Link(path.to_owned(), Node::Directory));
+        world.change(Change::Link(path.to_owned(), Node::Directory))?;
         Ok(())
     }
 
@@ -306,9 +322,28 @@ impl SimulatedDisk {
 }
 
 impl World {
-    fn change(&mut self, change: Change) {
+    fn end_run(&mut self) {
+        self.run += 1;
+        self.steps_left = None;
+    }
+
+    /// Counts a change or flush.
+    fn step(&mut self) -> Result<(), Errno> {
+        match &mut self.steps_left {
+            Some(0) => Err(Errno::IO),
+            Some(left) => {
+                *left -= 1;
+                if *left == 0 { Err(Errno::IO) } else { Ok(()) }
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn change(&mut self, change: Change) -> io::Result<()> {
+        self.step()?;
         change.clone().apply(&mut self.names);
         self.changes.push(change);
+        Ok(())
     }
 
     fn check_parent(&self, path: &Path) -> io::Result<()> {
@@ -336,6 +371,7 @@ impl World {
 
     /// Counts a flush, which may be one that fails.
     fn flush(&mut self) -> io::Result<()> {
+        self.step()?;
         self.flushes += 1;
         if self.failing_flushes > 0 {
             self.failing_flushes -= 1;
@@ -420,7 +456,15 @@ impl Handle {
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.check(false)?;
-        let flushed = self.disk.world().flush();
+        let flushed = {
+            let mut world = self.disk.world();
+            let flushed = world.flush();
+            if world.steps_left == Some(0) {
+                // Stopped before it began.
+                return flushed;
+            }
+            flushed
+        };
         let mut inode = lock(&self.inode);
         match flushed {
             Ok(()) => inode.make_durable(),
@@ -434,7 +478,11 @@ impl Handle {
         if writes && !self.writes {
             return Err(Errno::BADF);
         }
-        if self.disk.world().run == self.run { Ok(()) } else { Err(Errno::IO) }
+        let mut world = self.disk.world();
+        if world.run != self.run || world.steps_left == Some(0) {
+            return Err(Errno::IO);
+        }
+        if writes { world.step() } else { Ok(()) }
     }
 
     fn make_room(&self, length: u64) -> Result<(), Errno> {

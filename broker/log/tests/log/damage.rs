@@ -46,6 +46,18 @@ fn a_flipped_bit_above_the_checkpoint_is_a_torn_tail() {
 }
 
 #[test]
+fn a_file_that_ends_before_the_checkpoint_between_two_entries_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = hundred(dir.path());
+    log.write_checkpoint(Position(100), b"state").unwrap();
+    drop(log);
+    let (path, at, _) = place(dir.path(), 99);
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(at).unwrap();
+    let (_, recovered) = open(dir.path());
+    assert_eq!(recovered.damage.unwrap().position, Position(99));
+}
+
+#[test]
 fn an_unfinished_append_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     drop(hundred(dir.path()));

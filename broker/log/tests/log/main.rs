@@ -5,6 +5,7 @@ mod append;
 mod damage;
 mod full;
 mod model;
+mod power;
 mod read;
 mod support;
 mod truncate;
