@@ -146,7 +146,15 @@ impl Applier {
 }
 
 /// Whether `there` may be changed into `wanted`.
-fn judge<K: Resource>(kind: &str, key: &Key, there: &K, wanted: &K) -> Result<(), Error> {
+///
+/// # Errors
+/// Where it is somebody else's, or of a policy that was deleted.
+pub(crate) fn judge<K: Resource>(
+    kind: &str,
+    key: &Key,
+    there: &K,
+    wanted: &K,
+) -> Result<(), Error> {
     let ours = wanted.owner_references().first().map(|owner| owner.uid.as_str());
     let is_controller = |owner: &&OwnerReference| owner.controller == Some(true);
     let owner = there.owner_references().iter().find(is_controller);

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use futures::{StreamExt, pin_mut};
 use holdfast_api::{Queue, ReplicationPolicy, Topic};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
@@ -30,6 +30,7 @@ pub(crate) struct Cache {
     pub(crate) disruptions: Store<PodDisruptionBudget>,
     pub(crate) pods: Store<Pod>,
     pub(crate) claims: Store<PersistentVolumeClaim>,
+    pub(crate) secrets: Store<Secret>,
 }
 
 /// A pod that was deleted, by the policy that it is of and its name.
@@ -65,7 +66,8 @@ impl Cache {
             services: watching.begin(ours.clone(), of_label, tasks),
             disruptions: watching.begin(ours.clone(), of_label, tasks),
             pods: watching.begin(ours.clone(), of_label, tasks),
-            claims: watching.begin(ours, of_label, tasks),
+            claims: watching.begin(ours.clone(), of_label, tasks),
+            secrets: watching.begin(ours, of_label, tasks),
         }
     }
 
@@ -79,6 +81,7 @@ impl Cache {
         ready(&self.disruptions).await;
         ready(&self.pods).await;
         ready(&self.claims).await;
+        ready(&self.secrets).await;
         info!("everything is read");
     }
 }

@@ -8,6 +8,7 @@ use holdfast_api::{ReplicationPolicySpec, Topic};
 use holdfast_operator::{BrokerAddress, Settings};
 use holdfast_operator_core::Policy;
 use holdfast_protocol::{BrokerId, TopicId, command, control};
+use holdfast_transport::Tls;
 use kube::ResourceExt;
 
 use crate::names::{self, Key, PEER_PORT};
@@ -61,7 +62,8 @@ impl Blueprint<'_> {
         format!("{}:{PEER_PORT}", self.host(broker))
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    /// What the embedded operator is told; `tls` is how it proves who it is.
+    pub(crate) fn settings(&self, tls: Tls) -> Settings {
         let brokers = (0..self.brokers)
             .map(|broker| BrokerAddress { id: BrokerId(broker), peer: self.peer(broker) });
         Settings {
@@ -71,7 +73,7 @@ impl Blueprint<'_> {
             brokers: brokers.collect(),
             cluster: self.cluster(),
             patience: self.patience,
-            tls: None,
+            tls: Some(tls),
         }
     }
 

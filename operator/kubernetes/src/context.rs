@@ -15,7 +15,7 @@ use crate::events::Recorder;
 use crate::metrics::Metrics;
 use crate::names::Key;
 use crate::operators::Operators;
-use crate::policy::ShardStatuses;
+use crate::policy::{OperatorTls, ShardStatuses};
 use crate::settings::Settings;
 use crate::status::StatusWriter;
 use crate::topic::Pace;
@@ -32,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) backoff: Backoff,
     pub(crate) shards: ShardStatuses,
     pub(crate) pace: Pace,
+    pub(crate) tls: OperatorTls,
     pub(crate) policy_status: StatusWriter<ReplicationPolicy, ReplicationPolicyStatus>,
     pub(crate) topic_status: StatusWriter<Topic, TopicStatus>,
     pub(crate) queue_status: StatusWriter<Queue, QueueStatus>,
@@ -51,6 +52,7 @@ impl Context {
     /// Forgets what was remembered of a policy that is gone.
     pub(crate) fn forget_policy(&self, policy: &Key) {
         self.shards.forget(policy);
+        self.tls.forget(policy);
         let prefix = format!("{}-", policy.name);
         self.applier.forget(|key| {
             key.namespace == policy.namespace

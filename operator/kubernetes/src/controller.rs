@@ -24,7 +24,7 @@ use crate::http::Readiness;
 use crate::metrics::{Metrics, Reason};
 use crate::names::{self, Key};
 use crate::operators::{Operators, Trigger};
-use crate::policy::{self, ShardStatuses};
+use crate::policy::{self, OperatorTls, ShardStatuses};
 use crate::queue;
 use crate::settings::Settings;
 use crate::status::StatusWriter;
@@ -58,6 +58,7 @@ pub(crate) async fn run(
         backoff: Backoff::default(),
         shards: ShardStatuses::default(),
         pace: Pace::default(),
+        tls: OperatorTls::default(),
         policy_status: StatusWriter::new(client.clone()),
         topic_status: StatusWriter::new(client.clone()),
         queue_status: StatusWriter::new(client.clone()),

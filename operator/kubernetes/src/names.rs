@@ -86,6 +86,16 @@ pub(crate) fn broker_of(policy: &str, pod: &str) -> Option<BrokerId> {
     (index == broker.to_string()).then_some(BrokerId(broker))
 }
 
+/// The name of the Secret with the certificates that all brokers mount.
+pub(crate) fn tls_secret(policy: &str) -> String {
+    format!("{policy}-tls")
+}
+
+/// The name of the Secret with the authority's key, for the operator alone.
+pub(crate) fn private_secret(policy: &str) -> String {
+    format!("{policy}-operator-tls")
+}
+
 /// The name of the resource that holds a shard's record.
 pub(crate) fn shard(policy: &str, shard: u32) -> String {
     format!("{policy}-{shard}")

@@ -1,12 +1,14 @@
-//! A ReplicationPolicy, in stages: observe, validate, elect, build, apply, roll, status.
+//! A ReplicationPolicy, in stages: observe, validate, secure, elect, build, apply, roll,
+//! status.
 //!
-//! Elections come before everything that may fail: a policy whose objects can't be applied still
+//! Elections come before what may fail for long: a policy whose objects can't be applied still
 //! gets leaders.
 
 mod delete;
 mod external;
 mod observe;
 mod roll;
+mod secure;
 mod shards;
 mod status;
 mod validate;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::ReplicationPolicy;
+use holdfast_transport::Tls;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use tracing::debug;
@@ -26,11 +29,12 @@ use crate::claims;
 use crate::cluster::Blueprint;
 use crate::context::Context;
 use crate::finalizer;
-use crate::names::{Key, POLICY_FINALIZER};
+use crate::names::{self, Key, POLICY_FINALIZER};
 use crate::operators::Start;
 use observe::Observed;
 use validate::Verdict;
 
+pub(crate) use secure::OperatorTls;
 pub(crate) use shards::ShardStatuses;
 
 /// For how long brokers of a new policy may refuse connections without being taken for lost.
@@ -46,6 +50,9 @@ pub(crate) enum Error {
     /// An object of the policy.
     #[error(transparent)]
     Apply(#[from] apply::Error),
+    /// The certificates.
+    #[error(transparent)]
+    Secure(#[from] secure::Error),
     /// The shard records.
     #[error(transparent)]
     Records(#[from] holdfast_operator::store::Error),
@@ -58,13 +65,19 @@ impl Error {
             Self::Apply(apply::Error::NameTaken { .. }) => "NameTaken",
             Self::Apply(apply::Error::Leftover { .. }) => "WaitsForDeletion",
             Self::Apply(apply::Error::Timeout { .. } | apply::Error::Api { .. }) => "ApplyFailed",
+            Self::Secure(secure::Error::Apply(apply::Error::NameTaken { .. })) => "NameTaken",
+            Self::Secure(_) => "NoCertificates",
             Self::Records(_) => "RecordsUnreadable",
         }
     }
 
     /// Whether only somebody else can put it right.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Apply(apply::Error::NameTaken { .. }))
+        matches!(
+            self,
+            Self::Apply(apply::Error::NameTaken { .. })
+                | Self::Secure(secure::Error::Apply(apply::Error::NameTaken { .. }))
+        )
     }
 }
 
@@ -142,7 +155,8 @@ async fn steps(observed: &mut Observed, ctx: &Context, outcome: &mut Outcome) ->
     if outcome.verdict.is_fatal() {
         return Ok(());
     }
-    elect(observed, &outcome.verdict, ctx).await?;
+    let tls = secure::run(observed, outcome.verdict.brokers, ctx).await?;
+    elect(observed, &outcome.verdict, tls, ctx).await?;
     observed.look_at_operator(ctx);
     if observed.policy.spec.paused {
         return Ok(());
@@ -154,11 +168,16 @@ async fn steps(observed: &mut Observed, ctx: &Context, outcome: &mut Outcome) ->
 }
 
 /// Sees to it that the brokers have an operator that knows what is wanted.
-async fn elect(observed: &Observed, verdict: &Verdict, ctx: &Context) -> Result<(), Error> {
+async fn elect(
+    observed: &Observed,
+    verdict: &Verdict,
+    tls: Tls,
+    ctx: &Context,
+) -> Result<(), Error> {
     let blueprint = blueprint(observed, verdict.brokers, ctx);
     let start = Start {
         uid: observed.policy.uid().unwrap_or_default(),
-        settings: blueprint.settings(),
+        settings: blueprint.settings(tls),
         store: ctx.operators.store(&observed.key, observed.policy.spec.shards),
         topics: claims::declarations(&observed.topics),
     };
@@ -181,13 +200,14 @@ fn blueprint<'a>(observed: &'a Observed, brokers: u32, ctx: &'a Context) -> Blue
 /// Applies the objects of the policy, in the order in which they need each other.
 async fn apply(observed: &Observed, verdict: &Verdict, ctx: &Context) -> Result<(), Error> {
     let policy = &*observed.policy;
+    let tls_secret = names::tls_secret(&observed.key.name);
     let plan = Plan {
         key: &observed.key,
         spec: &policy.spec,
         owner: build::owner(policy),
         brokers: verdict.brokers,
         image: &ctx.settings.image,
-        tls_secret: None,
+        tls_secret: Some(&tls_secret),
         storage: observed.template_storage().unwrap_or_else(|| Storage::wanted(&policy.spec)),
     };
     let objects = build::objects(&plan);

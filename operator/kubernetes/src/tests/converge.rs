@@ -1,5 +1,6 @@
 //! Active operators over resources: it comes out as wanted, whatever goes wrong on the way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,19 @@ fn policy_reason(fake: &Fake, kind: &str, status: &str) -> Option<String> {
     reason(&fake.get("holdfast.dev", "replicationpolicies", "orders")?, kind, status)
 }
 
-const MADE: [(&str, &str, &str); 4] = [
+/// How many authorities were ever made.
+fn authorities(fake: &Fake) -> usize {
+    let state = fake.state.lock().unwrap();
+    let secrets = state.log.iter().filter(|(_, of, ..)| of.ends_with("/secrets"));
+    let keys: BTreeSet<String> = secrets
+        .filter_map(|(.., s)| Some(s["data"]["authority.key"].as_str()?.to_owned()))
+        .collect();
+    keys.len()
+}
+
+const MADE: [(&str, &str, &str); 6] = [
+    ("", "secrets", "orders-tls"),
+    ("", "secrets", "orders-operator-tls"),
     ("apps", "statefulsets", "orders"),
     ("", "services", "orders"),
     ("", "services", "orders-brokers"),
@@ -108,7 +121,8 @@ async fn errors_lost_answers_and_gaps_are_overcome_and_an_idle_cluster_is_left_a
         all_made(&fake).await;
         // What is missed in a gap is seen with the next list.
         fake.break_watches();
-        for (group, plural, name) in MADE {
+        for (group, plural, name) in MADE.into_iter().filter(|(_, plural, _)| *plural != "secrets")
+        {
             fake.delete(group, plural, name);
         }
         all_made(&fake).await;
@@ -121,6 +135,7 @@ async fn errors_lost_answers_and_gaps_are_overcome_and_an_idle_cluster_is_left_a
         idle(&fake).await;
         operator.stop().await;
         assert_eq!(fake.state.lock().unwrap().blind, Vec::<String>::new());
+        assert_eq!(authorities(&fake), 1, "seed {seed}");
     }
 }
 
@@ -151,6 +166,7 @@ async fn two_active_operators_come_to_the_same() {
     fake.state.lock().unwrap().seed = 0;
     idle(&fake).await;
     let changes = fake.state.lock().unwrap().log.len();
+    assert_eq!(authorities(&fake), 1);
     assert!(changes < 60, "they undo each other's work: {changes} changes");
     assert_eq!(fake.state.lock().unwrap().blind, Vec::<String>::new());
     one.stop().await;
