@@ -41,7 +41,8 @@ const APPENDS_MAX: usize = 256;
 pub(crate) enum Event {
     Record(ShardRecord),
     Fetch(BrokerId, Fetch, AnswerBox),
-    FollowerGone(BrokerId),
+    /// The stream whose answers wait there has ended.
+    FollowerGone(BrokerId, AnswerBox),
     Answer(BrokerId, Answer),
     Connected(BrokerId),
     Durable(holdfast_log::Flushed),

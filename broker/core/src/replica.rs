@@ -20,7 +20,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord,
@@ -128,6 +128,8 @@ pub struct Replica {
     /// Positions below this one may be missing here, so nobody is served from there.
     clean_point: Position,
     role: Role,
+    /// Fetches of an epoch whose record did not reach this replica yet, one a follower.
+    early: BTreeMap<BrokerId, Fetch>,
     outputs: VecDeque<Output>,
 }
 
@@ -147,6 +149,7 @@ impl Replica {
             gaps_until: log.gaps_until,
             clean_point: log.gaps_until,
             role: Role::Idle,
+            early: BTreeMap::new(),
             outputs: VecDeque::new(),
         };
         if let Some(record) = log.record {
@@ -308,6 +311,7 @@ impl Replica {
                 }
             }
         }
+        self.take_early(now_ms);
         true
     }
 

@@ -72,7 +72,7 @@ impl Peer for PeerService {
                 () = dropped.cancelled() => info!(%broker, "peer gone"),
             }
             for handle in node.shards() {
-                handle.send(Event::FollowerGone(broker)).await;
+                handle.send(Event::FollowerGone(broker, Arc::clone(&answers))).await;
             }
         });
         Ok(Response::new(Box::pin(outgoing)))

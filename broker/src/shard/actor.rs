@@ -164,9 +164,13 @@ impl Actor {
                 self.answers.insert(from, answers);
                 self.core.handle_fetch(from, fetch, now);
             }
-            Event::FollowerGone(broker) => {
-                self.answers.remove(&broker);
-                self.core.handle_follower_gone(broker);
+            Event::FollowerGone(broker, answers) => {
+                // A follower that was quick to come back asks on another stream by now.
+                let ended = |known: &AnswerBox| Arc::ptr_eq(known, &answers);
+                if self.answers.get(&broker).is_some_and(ended) {
+                    self.answers.remove(&broker);
+                    self.core.handle_follower_gone(broker);
+                }
             }
             Event::Answer(from, answer) => self.core.handle_answer(from, answer, now),
             Event::Connected(broker) => self.core.handle_connected(broker, now),

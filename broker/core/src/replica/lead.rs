@@ -36,8 +36,14 @@ impl Replica {
         self.tell_commit(now_ms);
     }
 
-    /// A follower fetches.
+    /// A follower fetches. One that knows a newer epoch than this replica waits for its record,
+    /// which is on its way here too: a refusal would cost it the pause before it asks again.
     pub fn handle_fetch(&mut self, from: BrokerId, fetch: Fetch, now_ms: u64) {
+        if fetch.key.epoch > self.epoch() && self.has_replica(from) {
+            self.early.insert(from, fetch);
+            return;
+        }
+        self.early.remove(&from);
         let outcome = match &self.role {
             Role::Leader(leader)
                 if self.has_replica(from)
@@ -59,6 +65,13 @@ impl Replica {
         self.serve(from);
         self.tell_commit(now_ms);
         self.review_isr(now_ms);
+    }
+
+    /// Takes the fetches that waited for a record, as if they came now.
+    pub(super) fn take_early(&mut self, now_ms: u64) {
+        for (from, fetch) in std::mem::take(&mut self.early) {
+            self.handle_fetch(from, fetch, now_ms);
+        }
     }
 
     /// Whether `broker` holds a replica; what others say is not kept.
@@ -173,6 +186,7 @@ impl Replica {
 
     /// The connection to a follower is gone: what it waited for is not answered.
     pub fn handle_follower_gone(&mut self, broker: BrokerId) {
+        self.early.remove(&broker);
         let Role::Leader(leader) = &mut self.role else {
             return;
         };

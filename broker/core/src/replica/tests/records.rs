@@ -56,6 +56,18 @@ fn after_a_restart_it_does_not_lead_its_epoch_again() {
 }
 
 #[test]
+fn a_fetch_of_an_epoch_to_come_waits_for_its_record() {
+    play(
+        "0/1",
+        "record v1 e1 leader 1/1 isr 0/1 1/1 2/1 min 2 => asks 1: e1 at 0 after e0 held 0 committed 0 gaps 0
+         fetch 1/1 e2 at 0 after e0 held 0 =>
+         fetch 2/1 e3 at 0 after e0 held 0 =>
+         record v2 e2 leader 0/1 isr 0/1 1/1 2/1 min 2 => appends; serves 1 e2 at 0 after e0 below 1, committed 0
+         record v3 e3 leader 1/1 isr 0/1 1/1 2/1 min 2 => asks 1: e3 at 1 after e2 held 0 committed 0 gaps 0; answers 2: e3 at 0 after e0: refused in e3",
+    );
+}
+
+#[test]
 fn a_leader_that_is_replaced_follows() {
     play(
         "0/1",
