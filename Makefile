@@ -61,6 +61,10 @@ e2e: image chart ## a real Kubernetes on this machine (root), the chart, and eve
 conformance: build ## other people's test suites; takes about an hour
 	tests/conformance/run
 
+.PHONY: model
+model: ## the model of replication for TIME seconds, with fresh seeds
+	cargo run --release --locked -p holdfast-model -- $(or $(TIME),600)
+
 .PHONY: bench
 bench: build ## side by side with Apache Kafka on this machine
 	bench/run

@@ -154,7 +154,7 @@ impl Cluster {
                 state.send(setup, Message::Refused { to: from, expected: request.expected });
             }
             Action::RollBack(record) => {
-                (at(record) < state.store.history.len()).then_some(())?;
+                (at(record) < state.store.at).then_some(())?;
                 state.roll_back(at(record));
             }
             _ => return None,

@@ -200,7 +200,8 @@ fn is_vacated(before: &ShardRecord, after: &ShardRecord) -> bool {
 }
 
 fn is_membership(state: &State, before: &ShardRecord, after: &ShardRecord) -> bool {
-    let asked = state.seen.asked.contains(&after.isr);
+    let mut wishes = state.seen.asked.iter();
+    let asked = wishes.any(|(version, isr)| *version == before.version && *isr == after.isr);
     after.epoch == before.epoch
         && after.leader == before.leader
         && after.leader.is_some_and(|leader| after.isr.contains(&leader))

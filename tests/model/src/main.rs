@@ -1,4 +1,4 @@
-//! Walks for so many seconds, with fresh seeds: `holdfast-model SECONDS`.
+//! Searches for a third of so many seconds, then walks with fresh seeds: `holdfast-model SECONDS`.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -6,13 +6,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use holdfast_model::setup::Operators;
 use holdfast_model::{Cluster, Setup, walk};
 use holdfast_protocol::FlushMode;
+use stateright::{Checker, Model};
 
 /// Steps of a walk.
 const STEPS: usize = 600;
 
 fn main() -> ExitCode {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(60);
-    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut broken = search(Duration::from_secs(seconds / 6));
+    let until = Instant::now() + Duration::from_secs(seconds - 2 * (seconds / 6));
     let fresh = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let first = u64::try_from(fresh & u128::from(u64::MAX)).unwrap_or_default();
     let kinds = [Operators::Arbitrary, Operators::Shipped(2)];
@@ -20,8 +22,24 @@ fn main() -> ExitCode {
     let setups = kinds.into_iter().flat_map(|kind| modes.map(|flush| Setup::large(flush, kind)));
     let threads: Vec<_> =
         setups.map(|setup| std::thread::spawn(move || walks(setup, first, until))).collect();
-    let broken = threads.into_iter().filter_map(|thread| thread.join().ok()).sum::<usize>();
+    broken += threads.into_iter().filter_map(|thread| thread.join().ok()).sum::<usize>();
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Searches breadth first, for so long in each mode; gives how many invariants were broken.
+fn search(time: Duration) -> usize {
+    let search = |flush| {
+        let checker = Cluster { setup: Setup::small(flush) }.checker().threads(4).timeout(time);
+        let checker = checker.spawn_bfs().join();
+        let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+        let broken = checker.discoveries();
+        println!("search, {flush:?}: {states} states, depth {depth}, {} broken", broken.len());
+        for (name, path) in &broken {
+            println!("{name} after\n{path}");
+        }
+        broken.len()
+    };
+    search(FlushMode::Sync) + search(FlushMode::Async)
 }
 
 /// Walks until it is time; gives how many walks ended badly.

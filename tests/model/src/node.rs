@@ -92,8 +92,9 @@ impl State {
     fn wish(&mut self, setup: &Setup, broker: usize, request: IsrRequest) {
         let record = self.store.record();
         let present = record.version == request.expected && record.epoch == request.epoch;
-        if present && !self.seen.asked.contains(&request.isr) {
-            self.seen_mut().asked.push(request.isr.clone());
+        let wish = (request.expected, request.isr.clone());
+        if (present || setup.bounds.rollbacks > 0) && !self.seen.asked.contains(&wish) {
+            self.seen_mut().asked.push(wish);
         }
         self.send(setup, Message::Wish { from: id(broker), request });
     }

@@ -43,6 +43,13 @@ pub fn settle(cluster: &Cluster, state: &mut State) -> Result<bool, Unrest> {
         }
         step(&calm, state, Action::Start(byte(broker)));
     }
+    if state.spent.rollbacks > 0 {
+        // An operator that reads the store anew notices what no write has met yet.
+        for operator in 0..byte(state.operators.len()) {
+            let now = byte(state.store.at);
+            step(&calm, state, Action::Replace(operator, now));
+        }
+    }
     let mut rest = Err(Unrest::NoLeader);
     for _ in 0..ROUNDS_MAX {
         round(&calm, state);

@@ -56,12 +56,15 @@ impl Row {
             missing.operator = missing.operator.and_without(*rule);
         }
         missing.shell = self.shell.to_vec();
+        // It is only there for a store that goes back.
+        setup.bounds.rollbacks = u8::from(self.operator.contains(&Planning::Inventory));
         Cluster { setup }
     }
 }
 
 const ANY: Operators = Operators::Arbitrary;
 const TWO: Operators = Operators::Shipped(2);
+const ONE: Operators = Operators::Shipped(1);
 
 /// All rows.
 pub const ROWS: &[Row] = &[
@@ -293,6 +296,14 @@ pub const ROWS: &[Row] = &[
         operator: &[],
         shell: &[],
         verdict: Verdict::Breaks(Async, TWO, LeaderHasAllCommitted, 730),
+    },
+    Row {
+        row: "writes name the version read; brokers ignore older records",
+        without: "the inventory after a restore of the store",
+        core: &[],
+        operator: &[Planning::Inventory],
+        shell: &[],
+        verdict: Verdict::Breaks(Sync, ONE, LeaderHasAllCommitted, 0),
     },
     Row {
         row: "election: a live member, matching, the most complete, a new epoch",

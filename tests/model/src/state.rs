@@ -172,8 +172,9 @@ pub struct Seen {
     pub committed: Vec<(Entry, Epoch)>,
     /// Who led which epoch; whether it is still the same process.
     pub leaders: Vec<(Epoch, BrokerId, bool)>,
-    /// Memberships that the leader of the present record has asked for under it.
-    pub asked: Vec<Vec<Member>>,
+    /// Memberships that a leader has asked for, under which record; of old records only where the
+    /// store may go back to them.
+    pub asked: Vec<(Version, Vec<Member>)>,
 }
 
 /// What has happened so far, as counted by [`crate::setup::Bounds`].

@@ -23,7 +23,9 @@ impl State {
         let store = self.store_mut();
         store.history.push(record.clone());
         store.at = store.history.len() - 1;
-        self.seen_mut().asked.clear();
+        if setup.bounds.rollbacks == 0 {
+            self.seen_mut().asked.clear();
+        }
         true
     }
 
@@ -38,11 +40,13 @@ impl State {
         }
     }
 
-    /// The store is restored: it has an older record again.
+    /// The store is restored: it has an older record again. It was down for that, so what was on
+    /// its way to it is gone.
     pub(crate) fn roll_back(&mut self, at: usize) {
-        self.store_mut().at = at;
+        let store = self.store_mut();
+        store.at = at;
+        store.late.clear();
         self.spent.rollbacks += 1;
-        self.seen_mut().asked.clear();
     }
 
     /// The arbitrary operator writes `next` over the record `base` that it read.

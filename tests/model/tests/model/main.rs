@@ -5,4 +5,5 @@
 
 mod ablation;
 mod exhaustive;
+mod rollback;
 mod walks;

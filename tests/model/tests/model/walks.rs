@@ -17,7 +17,7 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-fn holds(name: &str, setup: Setup) {
+pub(crate) fn holds(name: &str, setup: Setup) {
     let begun = Instant::now();
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
