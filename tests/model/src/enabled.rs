@@ -46,7 +46,7 @@ fn of_broker(setup: &Setup, state: &State, broker: usize, out: &mut Vec<Action>)
         out.push(Action::Append(number));
     }
     let dirty = node.disk.believed < node.disk.log.len();
-    if dirty && !node.failed {
+    if dirty {
         out.push(Action::Flush(number));
         let lies = !setup.missing.keeps(Shell::FlushStops);
         if lies || spent.kills < bounds.kills {

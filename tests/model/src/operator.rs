@@ -9,7 +9,7 @@ use holdfast_protocol::{Epoch, Member, ShardId, ShardRecord, UncleanElection, Ve
 
 use crate::action::Fate;
 use crate::setup::{BROKERS, NOW_MS, OPERATOR_TICK_MS, Setup, Shell};
-use crate::state::{Call, Message, Node, State, id};
+use crate::state::{Call, Message, State, id};
 
 /// Calls of one operator to the store that may be on their way.
 const CALLS_MAX: usize = 4;
@@ -91,7 +91,7 @@ impl State {
     pub(crate) fn report(&mut self, setup: &Setup, number: usize, broker: usize) {
         let node = &self.nodes[broker];
         let Some(replica) = &node.replica else { return };
-        let report = report(node, replica);
+        let report = report(replica);
         let boot = u64::from(self.spent.boots[broker]);
         if !self.operators[number].sessions[broker] {
             Arc::make_mut(&mut self.operators[number]).sessions[broker] = true;
@@ -196,7 +196,7 @@ impl State {
 }
 
 /// What a broker says of itself, as `broker/src/control` does.
-fn report(node: &Node, replica: &Replica) -> core::Report {
+fn report(replica: &Replica) -> core::Report {
     let record = replica.record();
     core::Report {
         shard: ShardId(0),
@@ -209,7 +209,7 @@ fn report(node: &Node, replica: &Replica) -> core::Report {
         last_epoch: replica.last_epoch(),
         committed: replica.committed(),
         held: replica.held(),
-        failure: node.failed.then(|| "disk full".to_owned()),
+        failure: None,
         record: record.cloned(),
     }
 }

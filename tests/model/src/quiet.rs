@@ -174,7 +174,7 @@ fn able(state: &State) -> impl Iterator<Item = usize> + '_ {
         let member = |member: &holdfast_protocol::Member| {
             member.broker.0 as usize == *broker && member.incarnation == node.disk.incarnation
         };
-        !node.failed && isr.iter().any(member)
+        isr.iter().any(member)
     })
 }
 

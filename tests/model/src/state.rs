@@ -42,8 +42,6 @@ pub struct Node {
     pub drawn: u8,
     /// It may have lost something since it joined the in-sync replicas.
     pub unproven: bool,
-    /// Its disk takes nothing more: what is written never becomes durable.
-    pub failed: bool,
 }
 
 /// The record store, and what was ever in it.
@@ -196,13 +194,7 @@ pub struct Spent {
 
 impl Node {
     pub(crate) fn new(broker: usize) -> Self {
-        Self {
-            disk: Disk::new(incarnation(broker, 0)),
-            replica: None,
-            drawn: 0,
-            unproven: false,
-            failed: false,
-        }
+        Self { disk: Disk::new(incarnation(broker, 0)), replica: None, drawn: 0, unproven: false }
     }
 
     /// Gives the log another name.
