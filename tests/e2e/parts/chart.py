@@ -13,9 +13,9 @@ NAMESPACED = ["rbac.scope=Namespace", f"watchNamespace={rig.NAMESPACE}"]
 def helm_test(result):
     """helm test: a broker, a topic, messages written and read, and nothing of it left."""
     told = rig.run("helm", "test", rig.RELEASE, "--namespace", rig.SYSTEM, "--timeout", "240s", "--logs", bound_s=300)
-    if "Succeeded" not in told:
+    if "Phase:          Succeeded" not in told or "verified" not in told:
         raise Failed(told)
-    left = "replicationpolicies,topics,pods,persistentvolumeclaims"
+    left = "replicationpolicies,topics,shards,statefulsets,persistentvolumeclaims"
     wait_until(
         "nothing of the test is left",
         lambda: not [line for line in kubectl("get", left, "-o", "name", namespace=rig.SYSTEM).split() if "test" in line],
