@@ -24,10 +24,11 @@
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-# Certificates. It can't list: it has to know the name of a Secret to read it.
+# Certificates of brokers. Roles can't be narrowed to the labels that it watches by: where it must not
+# be able to read other Secrets, install it with rbac.scope=Namespace.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create, update, patch, delete]
+  verbs: [get, list, watch, create, update, patch]
 # Pods are made by the StatefulSet, and rolled one by one by deleting them.
 - apiGroups: [""]
   resources: [pods]
