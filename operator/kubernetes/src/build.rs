@@ -2,6 +2,7 @@
 
 mod disruption;
 mod external;
+mod network;
 mod pod;
 mod services;
 mod stateful_set;
@@ -9,6 +10,7 @@ mod stateful_set;
 use holdfast_api::{ByteSize, ReplicationPolicy, ReplicationPolicySpec};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -53,6 +55,7 @@ pub(crate) fn quantity(size: ByteSize) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Objects {
     pub(crate) services: Vec<Service>,
+    pub(crate) network: NetworkPolicy,
     pub(crate) disruption: Option<PodDisruptionBudget>,
     pub(crate) stateful_set: StatefulSet,
 }
@@ -63,6 +66,7 @@ pub(crate) fn objects(plan: &Plan<'_>) -> Objects {
     services.extend(external::services(plan));
     Objects {
         services,
+        network: network::policy(plan),
         disruption: disruption::budget(plan),
         stateful_set: stateful_set::stateful_set(plan),
     }

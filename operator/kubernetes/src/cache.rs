@@ -6,6 +6,7 @@ use futures::{StreamExt, pin_mut};
 use holdfast_api::{Queue, ReplicationPolicy, Topic};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
@@ -28,6 +29,7 @@ pub(crate) struct Cache {
     pub(crate) stateful_sets: Store<StatefulSet>,
     pub(crate) services: Store<Service>,
     pub(crate) disruptions: Store<PodDisruptionBudget>,
+    pub(crate) networks: Store<NetworkPolicy>,
     pub(crate) pods: Store<Pod>,
     pub(crate) claims: Store<PersistentVolumeClaim>,
     pub(crate) secrets: Store<Secret>,
@@ -64,6 +66,7 @@ impl Cache {
             queues: watching.begin(everything, of_queue, tasks),
             stateful_sets: watching.begin(ours.clone(), of_label, tasks),
             services: watching.begin(ours.clone(), of_label, tasks),
+            networks: watching.begin(ours.clone(), of_label, tasks),
             disruptions: watching.begin(ours.clone(), of_label, tasks),
             pods: watching.begin(ours.clone(), of_label, tasks),
             claims: watching.begin(ours.clone(), of_label, tasks),
@@ -79,6 +82,7 @@ impl Cache {
         ready(&self.stateful_sets).await;
         ready(&self.services).await;
         ready(&self.disruptions).await;
+        ready(&self.networks).await;
         ready(&self.pods).await;
         ready(&self.claims).await;
         ready(&self.secrets).await;

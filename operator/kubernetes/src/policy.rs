@@ -215,6 +215,7 @@ async fn apply(observed: &Observed, verdict: &Verdict, ctx: &Context) -> Result<
         let current = observed.services.get(&service.name_any());
         ctx.applier.apply(service, current).await?;
     }
+    ctx.applier.apply(&objects.network, observed.network.as_ref()).await?;
     if let Some(budget) = &objects.disruption {
         ctx.applier.apply(budget, observed.disruption.as_ref()).await?;
     }

@@ -3,20 +3,30 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use kube::Config;
+use holdfast_api::{ReplicationPolicy, Topic};
+use kube::api::ListParams;
+use kube::{Api, Config};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::client::client;
 use crate::controller;
+use crate::finalizer;
 use crate::http::{self, Readiness};
 use crate::lease::Competitor;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+
+/// The longest that a stopped operator goes on for a namespace that ends.
+const LINGER_MAX: Duration = Duration::from_secs(20);
+/// Time between two looks at what is left in it.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Why the operator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +61,31 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let listener = listener.map_err(|source| Error::Listen { address, source })?;
     serve(settings, client, metrics, listener, stop).await;
     Ok(())
+}
+
+/// Where the operator's own namespace is being deleted, waits until nothing in it is held by a
+/// finalizer of ours, or it has to go.
+async fn linger(client: &kube::Client, namespace: &str) {
+    if !finalizer::namespace_is_ending(client, namespace).await {
+        return;
+    }
+    let cleared = async {
+        let policies: Api<ReplicationPolicy> = Api::namespaced(client.clone(), namespace);
+        let topics: Api<Topic> = Api::namespaced(client.clone(), namespace);
+        loop {
+            let all = ListParams::default();
+            if let (Ok(policies), Ok(topics)) = (policies.list(&all).await, topics.list(&all).await)
+                && policies.items.is_empty()
+                && topics.items.is_empty()
+            {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    if timeout(LINGER_MAX, cleared).await.is_err() {
+        warn!(namespace, "it ends, and resources in it may still be held by finalizers");
+    }
 }
 
 /// Runs an operator with a client of its own.
@@ -89,6 +124,13 @@ async fn serve(
                 _ = active.wait_for(|active| !active) => false,
                 () = &mut stop => true,
             };
+            if last {
+                // Nobody else will let go of what is in a namespace that ends with this process.
+                tokio::select! {
+                    () = &mut acting => {}
+                    () = linger(&client, &settings.lease.namespace) => {}
+                }
+            }
             ended.cancel();
             acting.await;
             metrics.set_active(false);

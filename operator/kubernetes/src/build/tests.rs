@@ -28,6 +28,7 @@ fn three_brokers() {
     let built = build(json!({}), None);
     insta::assert_yaml_snapshot!("stateful_set", built.stateful_set);
     insta::assert_yaml_snapshot!("services", built.services);
+    insta::assert_yaml_snapshot!("network", built.network);
     insta::assert_yaml_snapshot!("disruption", built.disruption);
 }
 

@@ -7,6 +7,7 @@ use holdfast_api::{ReplicationPolicy, Topic};
 use holdfast_protocol::ShardRecord;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 
@@ -24,6 +25,7 @@ pub(super) struct Observed {
     pub(super) topics: Vec<Arc<Topic>>,
     pub(super) stateful_set: Option<Arc<StatefulSet>>,
     pub(super) disruption: Option<Arc<PodDisruptionBudget>>,
+    pub(super) network: Option<Arc<NetworkPolicy>>,
     /// By name.
     pub(super) services: BTreeMap<String, Arc<Service>>,
     /// By broker.
@@ -46,6 +48,7 @@ impl Observed {
         Self {
             topics: ctx.topics_of(key),
             stateful_set: cache::get(&cache.stateful_sets, key),
+            network: cache::get(&cache.networks, key),
             disruption: cache::get(&cache.disruptions, key),
             services: services.map(|service| (service.name_any(), service)).collect(),
             pods: cache::by_broker(&cache.pods, key, ""),

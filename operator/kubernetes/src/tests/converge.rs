@@ -94,7 +94,8 @@ fn authorities(fake: &Fake) -> usize {
     keys.len()
 }
 
-const MADE: [(&str, &str, &str); 6] = [
+const MADE: [(&str, &str, &str); 7] = [
+    ("networking.k8s.io", "networkpolicies", "orders"),
     ("", "secrets", "orders-tls"),
     ("", "secrets", "orders-operator-tls"),
     ("apps", "statefulsets", "orders"),

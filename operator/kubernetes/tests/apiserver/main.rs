@@ -4,6 +4,8 @@
 //! It needs etcd and kube-apiserver, as `tests/cluster` builds them; without them the tests say
 //! so and pass.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod server;
 
 use holdfast_api::{Queue, ReplicationPolicy, Shard, Topic};
