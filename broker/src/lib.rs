@@ -40,6 +40,13 @@ use node::Node;
 pub use settings::Settings;
 pub use shard::OpenError;
 
+/// The driver of one shard, for who runs it otherwise than [`run`] does: the simulated cluster.
+pub mod driver {
+    pub use crate::shard::{
+        AppendCommand, Ask, CheckpointImage, Driver, Effects, Image, Input, Report, View,
+    };
+}
+
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::node::Node;
 use crate::peer::HELLO_TIMEOUT;
-use crate::shard::{Event, Report};
+use crate::shard::{Input, Report};
 
 /// Messages to an operator that wait for the connection.
 const OUTGOING_MAX: usize = 16;
@@ -155,7 +155,7 @@ impl Session {
             let record = ShardRecord::try_from(wire)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             match self.node.shard(record.shard) {
-                Some(handle) => handle.send(Event::Record(record)).await,
+                Some(handle) => handle.send(Input::Record(record)).await,
                 None => warn!(shard = %record.shard, "a record for a shard that is not open"),
             }
         }
@@ -165,10 +165,10 @@ impl Session {
     async fn take_isr_answer(&self, answer: control::IsrAnswer) {
         let Some(handle) = self.node.shard(ShardId(answer.shard)) else { return };
         if let Some(Ok(record)) = answer.record.map(ShardRecord::try_from) {
-            handle.send(Event::Record(record)).await;
+            handle.send(Input::Record(record)).await;
         }
         if let (false, Some(expected)) = (answer.accepted, answer.expected) {
-            handle.send(Event::IsrRefused(expected.into())).await;
+            handle.send(Input::IsrRefused(expected.into())).await;
         }
     }
 

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, wire};
 use crate::node::Node;
 use crate::outbox::Outbox;
-use crate::shard::{Event, Image};
+use crate::shard::{Image, Input};
 
 /// First and longest pause before a link is dialled again.
 const REDIAL_MIN: Duration = Duration::from_millis(20);
@@ -129,13 +129,13 @@ async fn link(
     info!(%broker, %address, "linked to peer");
     // Whatever was asked on an earlier link is asked again.
     for handle in node.shards() {
-        handle.send(Event::Connected(broker)).await;
+        handle.send(Input::Connected(broker)).await;
     }
     while let Some(message) = answers.message().await? {
         for answer in message.answers {
             let (shard, answer) = wire::answer_from_wire(answer)?;
             if let Some(handle) = node.shard(shard) {
-                handle.send(Event::Answer(broker, answer)).await;
+                handle.send(Input::Answer(broker, answer)).await;
             }
         }
     }

@@ -9,7 +9,8 @@ use holdfast_service::{Append, AppendError, Appended, CatalogError, Durability};
 use tokio::sync::oneshot;
 
 use super::AppendCommand;
-use super::actor::Actor;
+use super::driver::Driver;
+use super::effects::Effects;
 use super::groups::Kept;
 
 /// The most topics of one policy.
@@ -26,9 +27,9 @@ pub(super) enum Waiter {
     Kept(Kept),
 }
 
-impl Actor {
-    /// Takes one batch.
-    pub(super) fn append(&mut self, command: AppendCommand) {
+impl<E: Effects> Driver<E> {
+    /// Takes one batch. To be called only while [`Driver::takes_appends`].
+    pub fn append(&mut self, command: AppendCommand) {
         let AppendCommand { append, reply } = command;
         match self.place(&append) {
             Ok((until, appended)) => match append.durability {

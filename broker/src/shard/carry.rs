@@ -1,7 +1,5 @@
 //! Carrying out what the core says, in its order, and telling those who wait.
 
-use std::sync::Arc;
-
 use holdfast_core::replica::{Output, Replica};
 use holdfast_core::state::Change;
 use holdfast_log::Meta;
@@ -9,13 +7,12 @@ use holdfast_protocol::{FlushMode, Header, Position, ShardRecord, control};
 use prost::Message;
 use tracing::{error, info, warn};
 
-use super::actor::Actor;
-use super::flusher::stop_process;
-use super::{Event, Image, open};
-use crate::clock::now_ms;
+use super::driver::Driver;
+use super::effects::Effects;
+use super::{Image, open};
 use crate::peer::ANSWER_BYTES_MAX;
 
-impl Actor {
+impl<E: Effects> Driver<E> {
     /// Carries out everything that the core wants done, then tells who watches.
     pub(super) fn carry_out(&mut self) {
         while let Some(output) = self.core.poll_output() {
@@ -24,41 +21,44 @@ impl Actor {
         self.flush();
         self.publish_changes();
         self.settle_waits();
-        let news = self.handle.view.put_report(&self.core, self.failure.as_deref());
+        let news = self.view.put_report(&self.core, self.failure.as_deref());
         if news {
-            self.node.reports_changed.notify_waiters();
+            self.effects.tell_report();
         }
         self.follow_leadership();
     }
 
     fn carry(&mut self, output: Output) {
-        let shard = self.handle.shard;
+        let shard = self.shard;
         match output {
             Output::Persist(record) => self.persist(record),
             Output::Append(entries) => match self.log.append(&entries) {
                 Ok(()) => {}
-                Err(error) if error.is_fatal() => stop_process(shard, &error),
+                Err(error) if error.is_fatal() => self.effects.stop_process(&error),
                 Err(error) => self.step_back(&error),
             },
             Output::Truncate(to) => {
                 warn!(%shard, %to, end = %self.log.end(), "the leader's log parts from this one: cutting, the suffix is set aside");
-                let cut = tokio::task::block_in_place(|| self.log.truncate(to));
+                let cut = E::blocking(|| self.log.truncate(to));
                 match cut {
                     Ok(()) => {}
-                    Err(error) if error.is_fatal() => stop_process(shard, &error),
+                    Err(error) if error.is_fatal() => self.effects.stop_process(&error),
                     Err(error) => self.step_back(&error),
                 }
             }
             // What the log can't take is not asked for; the core asks again, and so it goes on once
             // the failure is past.
             Output::Fetch(..) if self.failure.is_some() => {}
-            Output::Fetch(to, fetch) => self.node.links.fetch(&self.node, to, shard, fetch),
+            Output::Fetch(to, fetch) => self.effects.send_fetch(to, fetch),
             Output::Serve { to, key, end, committed } => {
-                let Some(answers) = self.answers.get(&to) else { return };
-                match self.handle.view.reader.read_from(key.position, ANSWER_BYTES_MAX) {
+                if !self.effects.hears(to) {
+                    return;
+                }
+                match self.view.reader.read_from(key.position, ANSWER_BYTES_MAX) {
                     Ok(entries) => {
                         let next = next_after(&entries).unwrap_or(end);
-                        answers.put(shard, Replica::data(key, entries, next, committed));
+                        let answer = Replica::data(key, entries, next, committed);
+                        self.effects.send_answer(to, answer);
                     }
                     Err(error) => {
                         error!(%shard, %error, "the log can't be read for a follower");
@@ -66,15 +66,11 @@ impl Actor {
                     }
                 }
             }
-            Output::Answer(to, answer) => {
-                if let Some(answers) = self.answers.get(&to) {
-                    answers.put(shard, answer);
-                }
-            }
+            Output::Answer(to, answer) => self.effects.send_answer(to, answer),
             Output::Bootstrap(from) => self.fetch_checkpoint(from),
             Output::RequestIsr(request) => {
                 info!(%shard, epoch = %request.epoch, isr = ?members(&request.isr), "asking for other in-sync replicas");
-                self.node.isr_requests.put(shard, request);
+                self.effects.request_isr(request);
             }
             Output::Halt(fault) => {
                 error!(%shard, %fault, "this replica stops; a person must look");
@@ -86,7 +82,7 @@ impl Actor {
     /// Keeps the newest record on the volume. Entries that counted as held in Async must be
     /// durable before the replica calls itself Sync.
     fn persist(&mut self, record: ShardRecord) {
-        let shard = self.handle.shard;
+        let shard = self.shard;
         let was_async = !self.log.meta().record.is_empty() && self.persisted_async();
         let meta = Meta {
             record: control::ShardRecord::from(&record).encode_to_vec(),
@@ -94,7 +90,7 @@ impl Actor {
             ..self.log.meta().clone()
         };
         let flush_first = was_async && record.flush == FlushMode::Sync;
-        let kept = tokio::task::block_in_place(|| {
+        let kept = E::blocking(|| {
             if flush_first && let Some(job) = self.log.flush_job() {
                 let flushed = job.run()?;
                 self.log.flushed(flushed);
@@ -103,11 +99,11 @@ impl Actor {
         });
         if let Err(error) = kept {
             // Without the record on the disk the replica might lead the same epoch twice.
-            stop_process(shard, &error);
+            self.effects.stop_process(&error);
         }
         let leader = record.leader.map(|member| member.broker.0);
         info!(%shard, version = %record.version, epoch = %record.epoch, ?leader, isr = ?members(&record.isr), "record");
-        self.node.publish_shards(std::slice::from_ref(&record));
+        self.effects.publish_records(std::slice::from_ref(&record));
     }
 
     fn persisted_async(&self) -> bool {
@@ -118,7 +114,7 @@ impl Actor {
     /// The log did not take what the core believes it did (the disk is full): the core begins
     /// anew from what the log holds, and leads nothing until it is elected again.
     fn step_back(&mut self, error: &holdfast_log::Error) {
-        let shard = self.handle.shard;
+        let shard = self.shard;
         warn!(%shard, %error, "the log takes nothing more; this replica steps back");
         self.failure = Some(error.to_string());
         self.give_up_waits();
@@ -126,11 +122,11 @@ impl Actor {
         let checkpoint = self.log.checkpoint().ok().flatten();
         // What was committed stays applied: topics must not vanish while a disk is full.
         let committed = self.core.replica().committed();
-        match open::recover(&self.node, shard, &self.log, checkpoint, committed) {
+        match open::recover(&self.effects, shard, &self.log, checkpoint, committed) {
             Ok(core) => self.core = core,
             Err(error) => {
                 error!(%shard, %error, "the replica can't be recovered; stopping");
-                std::process::exit(super::flusher::STORAGE_FAILED);
+                self.effects.stop_process(&error)
             }
         }
         self.publish_all();
@@ -141,24 +137,13 @@ impl Actor {
             return;
         }
         self.building = true;
-        let (node, handle) = (Arc::clone(&self.node), self.handle.clone());
-        let shard = handle.shard;
-        self.node.spawn(async move {
-            let event = match crate::peer::client::read_checkpoint(&node, from, shard).await {
-                Ok(image) => Event::Built(Box::new(image)),
-                Err(error) => {
-                    warn!(%shard, %from, %error, "no checkpoint from the leader yet");
-                    Event::BuildFailed
-                }
-            };
-            handle.send(event).await;
-        });
+        self.effects.fetch_checkpoint(from);
     }
 
     /// Sets the log aside and begins it anew from a checkpoint of the leader.
     pub(super) fn build(&mut self, image: Image) {
         self.building = false;
-        let shard = self.handle.shard;
+        let shard = self.shard;
         // One that comes too late must not take the place of a log that may be in sync by now.
         if !self.core.replica().wants_bootstrap() {
             return;
@@ -168,17 +153,17 @@ impl Actor {
         let epochs = image.history.epochs().to_vec();
         let start = image.log_start.min(position);
         // What was here is set aside: under the old name it could be taken for more than it is.
-        let incarnation = open::new_incarnation();
+        let incarnation = open::new_incarnation(&mut self.effects);
         let meta = Meta { incarnation, committed: Position(0), ..self.log.meta().clone() };
-        let built = tokio::task::block_in_place(|| {
+        let built = E::blocking(|| {
             self.log.write_meta(&meta)?;
             self.log.reset(start, epochs, position)?;
             self.log.install_checkpoint(position, &image.bytes)
         });
         if let Err(error) = built {
-            stop_process(shard, &error);
+            self.effects.stop_process(&error);
         }
-        let now = now_ms();
+        let now = self.effects.now_ms();
         self.core.handle_bootstrap(incarnation, start, (image.state, image.history), now);
         self.publish_all();
     }
@@ -187,9 +172,9 @@ impl Actor {
         while let Some(change) = self.core.poll_change() {
             match change {
                 Change::Stream(id) => {
-                    self.handle.view.put_stream(id, self.core.state().stream(id));
+                    self.view.put_stream(id, self.core.state().stream(id));
                 }
-                Change::StreamGone(id) => self.handle.view.put_stream(id, None),
+                Change::StreamGone(id) => self.view.put_stream(id, None),
                 Change::Catalog => self.publish_catalog(),
                 Change::Group | Change::Nothing => {}
             }
@@ -200,19 +185,19 @@ impl Actor {
     pub(super) fn publish_all(&mut self) {
         while self.core.poll_change().is_some() {}
         for (id, stream) in self.core.state().streams() {
-            self.handle.view.put_stream(*id, Some(stream));
+            self.view.put_stream(*id, Some(stream));
         }
         self.publish_catalog();
         if let Some(record) = self.core.replica().record() {
-            self.node.publish_shards(std::slice::from_ref(record));
+            self.effects.publish_records(std::slice::from_ref(record));
         }
-        self.handle.view.put_report(&self.core, self.failure.as_deref());
-        self.node.reports_changed.notify_waiters();
+        self.view.put_report(&self.core, self.failure.as_deref());
+        self.effects.tell_report();
     }
 
     fn publish_catalog(&self) {
-        if self.handle.shard.0 == 0 {
-            self.node.publish_catalog(self.core.state().catalog().clone());
+        if self.shard.0 == 0 {
+            self.effects.publish_catalog(self.core.state().catalog().clone());
         }
     }
 }

@@ -11,7 +11,7 @@ use holdfast_protocol::ShardId;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
-use super::Event;
+use super::{Event, Input};
 
 /// Work for the flusher.
 #[derive(Debug)]
@@ -54,12 +54,12 @@ impl Flusher {
 fn run(shard: ShardId, jobs: &Receiver<Job>, events: &mpsc::Sender<Event>) {
     while let Ok(job) = jobs.recv() {
         let done = match job {
-            Job::Flush(job) => job.run().map(Event::Durable),
-            Job::Checkpoint(job) => job.run().map(Event::Checkpointed),
+            Job::Flush(job) => job.run().map(Input::Durable),
+            Job::Checkpoint(job) => job.run().map(Input::Checkpointed),
         };
         match done {
-            Ok(event) => {
-                if events.blocking_send(event).is_err() {
+            Ok(input) => {
+                if events.blocking_send(input.into()).is_err() {
                     return;
                 }
             }
@@ -71,10 +71,10 @@ fn run(shard: ShardId, jobs: &Receiver<Job>, events: &mpsc::Sender<Event>) {
 
 /// Ends the process at once: after a failed flush nobody knows which pages are on the disk, and
 /// the kernel has marked them clean.
-pub(super) fn stop_process(shard: ShardId, error: &holdfast_log::Error) -> ! {
+pub(super) fn stop_process(shard: ShardId, error: &dyn std::error::Error) -> ! {
     error!(%shard, %error, "the disk failed; stopping at once, so that nothing is acknowledged that may be lost");
     std::process::exit(STORAGE_FAILED)
 }
 
 /// Exit code of a broker whose disk failed.
-pub(crate) const STORAGE_FAILED: i32 = 74;
+const STORAGE_FAILED: i32 = 74;

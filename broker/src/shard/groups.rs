@@ -11,9 +11,9 @@ use holdfast_service::GroupError;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::actor::Actor;
 use super::append::Waiter;
-use crate::clock::{now_ms, wall_ms};
+use super::driver::Driver;
+use super::effects::Effects;
 
 type Reply = oneshot::Sender<Result<Answer, GroupError>>;
 
@@ -41,12 +41,12 @@ pub(super) struct Kept {
 }
 
 impl Present {
-    fn now_ms(&self) -> u64 {
-        now_ms().saturating_add(self.wall_offset_ms)
+    fn now_ms(&self, effects: &impl Effects) -> u64 {
+        effects.now_ms().saturating_add(self.wall_offset_ms)
     }
 }
 
-impl Actor {
+impl<E: Effects> Driver<E> {
     /// Begins and ends the coordinator with the epoch that this replica leads.
     pub(super) fn follow_leadership(&mut self) {
         let confirmed = self.core.replica().confirmed();
@@ -62,19 +62,20 @@ impl Actor {
             }
         }
         let Some(epoch) = confirmed else { return };
-        let wall = u64::try_from(wall_ms()).unwrap_or(0);
+        let wall = u64::try_from(self.effects.wall_ms()).unwrap_or(0);
         let groups = self.core.state().groups();
         let kept = groups.map(|(name, group)| (name.clone(), group.state.clone()));
-        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        // The upper half of what was drawn.
+        let seed = (self.effects.draw() >> 64) as u64;
         let (coordinator, unreadable) = Coordinator::load(epoch, wall, kept, seed);
         for (group, error) in unreadable {
-            warn!(shard = %self.handle.shard, %group, %error, "a group's kept state can't be read; its members must join again");
+            warn!(shard = %self.shard, %group, %error, "a group's kept state can't be read; its members must join again");
         }
         self.groups.present = Some(Present {
             epoch,
             coordinator,
             replies: HashMap::new(),
-            wall_offset_ms: wall.saturating_sub(now_ms()),
+            wall_offset_ms: wall.saturating_sub(self.effects.now_ms()),
         });
     }
 
@@ -89,7 +90,7 @@ impl Actor {
         let token = Token(self.groups.next_token);
         self.groups.next_token += 1;
         present.replies.insert(token, reply);
-        let now = present.now_ms();
+        let now = present.now_ms(&self.effects);
         present.coordinator.handle(now, token, request);
         self.carry_groups();
     }
@@ -98,7 +99,7 @@ impl Actor {
     pub(super) fn tick_groups(&mut self) {
         let state = self.core.state();
         let Some(present) = &mut self.groups.present else { return };
-        let now = present.now_ms();
+        let now = present.now_ms(&self.effects);
         if present.coordinator.next_deadline().is_some_and(|due| due <= now) {
             let has_offsets =
                 |name: &str| state.group(name).is_some_and(|group| !group.cursors.is_empty());
@@ -117,7 +118,7 @@ impl Actor {
     fn tell_kept(&mut self, kept: Kept, result: Result<(), KeepError>) {
         let Some(present) = &mut self.groups.present else { return };
         if present.epoch == kept.epoch {
-            let now = present.now_ms();
+            let now = present.now_ms(&self.effects);
             present.coordinator.handle_kept(now, kept.keep_id, result);
         }
     }
@@ -127,7 +128,8 @@ impl Actor {
         loop {
             let Some(present) = &mut self.groups.present else { return };
             let Some(output) = present.coordinator.poll_output() else { return };
-            let (epoch, kept_ms) = (present.epoch, i64::try_from(present.now_ms()).unwrap_or(0));
+            let (epoch, kept_ms) =
+                (present.epoch, i64::try_from(present.now_ms(&self.effects)).unwrap_or(0));
             match output {
                 Output::Answer { token, result } => self.answer_group(token, result),
                 Output::Fetch { token, fetch } => {

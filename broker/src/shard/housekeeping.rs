@@ -6,9 +6,8 @@ use holdfast_protocol::topic::{Cleanup, TopicConfig};
 use holdfast_protocol::{Header, Offset, Position, StreamId, command};
 use tracing::{debug, warn};
 
-use super::actor::Actor;
-use super::flusher::stop_process;
-use crate::clock::wall_ms;
+use super::driver::Driver;
+use super::effects::Effects;
 
 /// Entries after which a checkpoint is written.
 const CHECKPOINT_ENTRIES: u64 = 50_000;
@@ -36,7 +35,7 @@ pub(super) struct Housekeeping {
     failed_ms: u64,
 }
 
-impl Actor {
+impl<E: Effects> Driver<E> {
     /// Does what is due.
     pub(super) fn keep_house(&mut self, now_ms: u64) {
         self.checkpoint_if_due(now_ms);
@@ -89,20 +88,20 @@ impl Actor {
         match self.log.checkpoint_job(position, bytes) {
             Ok(job) => {
                 self.housekeeping.checkpointing = true;
-                self.flusher.checkpoint(job);
+                self.effects.start_checkpoint(job);
             }
-            Err(error) => warn!(shard = %self.handle.shard, %error, "no checkpoint"),
+            Err(error) => warn!(shard = %self.shard, %error, "no checkpoint"),
         }
     }
 
     /// A checkpoint is on the disk.
     pub(super) fn checkpointed(&mut self, done: Checkpointed) {
         self.housekeeping.checkpointing = false;
-        let noted = tokio::task::block_in_place(|| self.log.checkpointed(done));
+        let noted = E::blocking(|| self.log.checkpointed(done));
         match noted {
             Ok(()) => {}
-            Err(error) if error.is_fatal() => stop_process(self.handle.shard, &error),
-            Err(error) => warn!(shard = %self.handle.shard, %error, "the checkpoint is not noted"),
+            Err(error) if error.is_fatal() => self.effects.stop_process(&error),
+            Err(error) => warn!(shard = %self.shard, %error, "the checkpoint is not noted"),
         }
     }
 
@@ -114,7 +113,7 @@ impl Actor {
             .followers()
             .filter(|(member, _)| {
                 let in_sync = replica.record().is_some_and(|r| r.isr.contains(member));
-                in_sync || self.answers.contains_key(&member.broker)
+                in_sync || self.effects.hears(member.broker)
             })
             .map(|(_, position)| position)
             .min();
@@ -138,15 +137,15 @@ impl Actor {
             | Kind::DeclareTopic
             | Kind::DeleteTopic => true,
         };
-        let cleaned = tokio::task::block_in_place(|| self.log.clean(below, is_dead));
+        let cleaned = E::blocking(|| self.log.clean(below, is_dead));
         match cleaned {
             Ok(cleaned) => {
                 if cleaned.bytes > 0 {
-                    debug!(shard = %self.handle.shard, ?cleaned, "cleaned");
+                    debug!(shard = %self.shard, ?cleaned, "cleaned");
                 }
             }
-            Err(error) if error.is_fatal() => stop_process(self.handle.shard, &error),
-            Err(error) => warn!(shard = %self.handle.shard, %error, "the log can't be cleaned"),
+            Err(error) if error.is_fatal() => self.effects.stop_process(&error),
+            Err(error) => warn!(shard = %self.shard, %error, "the log can't be cleaned"),
         }
         self.core.handle_cleaned(self.log.clean_point());
     }
@@ -156,7 +155,7 @@ impl Actor {
         if self.core.accepts().is_err() {
             return;
         }
-        let catalog = self.node.catalog();
+        let catalog = self.effects.catalog();
         let streams = self.core.state().streams().map(|(id, _)| *id);
         let gone: Vec<StreamId> = streams.filter(|id| catalog.is_deleted(id.topic)).collect();
         for id in gone {
@@ -170,7 +169,7 @@ impl Actor {
         if self.core.accepts().is_err() {
             return;
         }
-        let catalog = self.node.catalog();
+        let catalog = self.effects.catalog();
         let streams: Vec<StreamId> = self.core.state().streams().map(|(id, _)| *id).collect();
         for id in streams {
             let Some(topic) = catalog.topics().by_id(id.topic) else { continue };
@@ -178,7 +177,7 @@ impl Actor {
                 continue;
             }
             let Some(to) = self.retention_start(id, &topic.config) else { continue };
-            debug!(shard = %self.handle.shard, topic = %topic.name, partition = id.partition, %to, "retention");
+            debug!(shard = %self.shard, topic = %topic.name, partition = id.partition, %to, "retention");
             let _ = self.trim(id, to);
         }
     }
@@ -186,13 +185,13 @@ impl Actor {
     /// The first offset to keep, where that is past the present start.
     fn retention_start(&self, id: StreamId, config: &TopicConfig) -> Option<Offset> {
         let stream = self.core.state().stream(id)?;
-        let oldest_ms = config
-            .retention_ms
-            .map(|age| wall_ms().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX)));
+        let oldest_ms = config.retention_ms.map(|age| {
+            self.effects.wall_ms().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
+        });
         let mut bytes = stream.bytes;
         let mut start = stream.start;
         for _ in 0..RETENTION_ENTRIES_MAX {
-            let header = self.handle.view.reader.locate(id, start).ok().flatten()?;
+            let header = self.view.reader.locate(id, start).ok().flatten()?;
             let end = header.offset.plus(u64::from(header.count));
             let old = oldest_ms
                 .is_some_and(|oldest| header.timestamp_ms >= 0 && header.timestamp_ms < oldest);
@@ -219,7 +218,7 @@ impl Actor {
         }
         let (mut at, mut bytes) = (stream.start, 0);
         for _ in 0..RETENTION_ENTRIES_MAX {
-            let Ok(Some(header)) = self.handle.view.reader.locate(id, at) else { break };
+            let Ok(Some(header)) = self.view.reader.locate(id, at) else { break };
             let end = header.offset.plus(u64::from(header.count));
             if end > to {
                 break;

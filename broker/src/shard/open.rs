@@ -1,21 +1,14 @@
 //! Opening a replica: recover the log, decide whether it is still the log it was, replay its tail.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use holdfast_core::Shard;
-use holdfast_core::replica::{History, Recovered as Log, Replica, Settings};
+use holdfast_core::replica::{History, Recovered as Log, Replica};
 use holdfast_core::state::{CheckpointError, Command, State};
-use holdfast_log::{Boot, Config, Meta, Recovered, ShardLog};
+use holdfast_log::{Boot, Meta, Recovered, ShardLog};
 use holdfast_protocol::{Epoch, FlushMode, Incarnation, Position, ShardId, ShardRecord, control};
 use prost::Message;
-use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::actor::Actor;
-use super::flusher::Flusher;
-use super::{APPENDS_MAX, EVENTS_MAX, Handle, View};
-use crate::node::Node;
+use super::effects::Effects;
 
 /// Why a replica can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,28 +27,10 @@ pub enum OpenError {
     Thread(ShardId, #[source] std::io::Error),
 }
 
-/// Opens the replica in `dir` and starts its actor.
-pub(crate) fn open(node: &Arc<Node>, shard: ShardId, dir: &Path) -> Result<Handle, OpenError> {
-    let (mut log, recovered) = ShardLog::open(dir, Config::default())?;
-    let checkpoint = settle_identity(shard, node.boot(), &mut log, recovered)?;
-    let core = recover(node, shard, &log, checkpoint, Position(0))?;
-    let view = Arc::new(View::new(log.reader()));
-    // Before anybody can ask: the operator would name a replica by the incarnation that it is told,
-    // also by one that is not known yet.
-    view.put_report(&core, None);
-    let (events_tx, events) = mpsc::channel(EVENTS_MAX);
-    let (appends_tx, appends) = mpsc::channel(APPENDS_MAX);
-    let flusher = Flusher::start(shard, events_tx.clone())
-        .map_err(|error| OpenError::Thread(shard, error))?;
-    let handle = Handle { shard, view: Arc::clone(&view), events: events_tx, appends: appends_tx };
-    let actor = Actor::new(Arc::clone(node), handle.clone(), core, log, flusher);
-    node.tasks.spawn(actor.run(events, appends));
-    Ok(handle)
-}
-
 /// Keeps the log's incarnation where no loss is possible, and renews it where it is. Gives the
 /// checkpoint that may still be used.
-fn settle_identity(
+pub(super) fn settle_identity(
+    effects: &mut impl Effects,
     shard: ShardId,
     boot: Boot,
     log: &mut ShardLog,
@@ -78,7 +53,7 @@ fn settle_identity(
     let Some(why) = why else {
         return Ok(recovered.checkpoint.map(|(_, bytes)| bytes));
     };
-    let incarnation = new_incarnation();
+    let incarnation = new_incarnation(effects);
     if recovered.fresh {
         info!(%shard, %incarnation, "a new replica");
     } else {
@@ -95,8 +70,8 @@ fn settle_identity(
 }
 
 /// A name that no log ever had.
-pub(super) fn new_incarnation() -> Incarnation {
-    Incarnation(*uuid::Uuid::new_v4().as_bytes())
+pub(super) fn new_incarnation(effects: &mut impl Effects) -> Incarnation {
+    Incarnation(effects.draw().to_be_bytes())
 }
 
 /// The newest record that was persisted.
@@ -114,7 +89,7 @@ fn record_of(shard: ShardId, meta: &Meta) -> Result<Option<ShardRecord>, OpenErr
 /// The core over what the log holds. Up to `committed` it is known to be committed, beside what the
 /// log itself says.
 pub(super) fn recover(
-    node: &Node,
+    effects: &impl Effects,
     shard: ShardId,
     log: &ShardLog,
     checkpoint: Option<Vec<u8>>,
@@ -135,7 +110,7 @@ pub(super) fn recover(
         record: record_of(shard, log.meta())?,
         gaps_until: log.clean_point(),
     };
-    let replica = Replica::new(node.broker(), shard, replica_settings(node, shard), recovered);
+    let replica = Replica::new(effects.broker(), shard, effects.settings(shard), recovered);
     let mut core = Shard::new(replica, state);
     for entry in log.reader().entries(from, log.end()) {
         let entry = entry?;
@@ -158,12 +133,4 @@ fn joined(below: &History, from: Position, above: &[(Epoch, Position)]) -> Histo
         }
     }
     History::new(epochs)
-}
-
-fn replica_settings(node: &Node, shard: ShardId) -> Settings {
-    let told = node.told().replica_lag_ms_max;
-    let lag_ms_max = if told == 0 { Settings::default().lag_ms_max } else { told };
-    // Every broker follows the catalog, and clients may ask any for what another has just made.
-    let tells_commits = shard == ShardId(0);
-    Settings { lag_ms_max, tells_commits, rules: crate::ablation::rules(), ..Settings::default() }
 }

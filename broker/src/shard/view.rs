@@ -12,16 +12,25 @@ use tokio::sync::watch;
 
 /// What the operator is told of a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) incarnation: Incarnation,
-    pub(crate) record: Option<ShardRecord>,
-    pub(crate) leads: Option<Epoch>,
-    pub(crate) confirmed: Option<Epoch>,
-    pub(crate) end: Position,
-    pub(crate) last_epoch: Epoch,
-    pub(crate) committed: Position,
-    pub(crate) held: Position,
-    pub(crate) failure: Option<String>,
+pub struct Report {
+    /// Of its log.
+    pub incarnation: Incarnation,
+    /// The newest that it has kept.
+    pub record: Option<ShardRecord>,
+    /// The epoch that it leads, confirmed or not.
+    pub leads: Option<Epoch>,
+    /// The epoch that it leads and may answer in.
+    pub confirmed: Option<Epoch>,
+    /// One past its last entry.
+    pub end: Position,
+    /// Of its last entry.
+    pub last_epoch: Epoch,
+    /// What it knows to be committed.
+    pub committed: Position,
+    /// Up to here it holds the log: durable in Sync, written in Async.
+    pub held: Position,
+    /// Why it can't go on.
+    pub failure: Option<String>,
 }
 
 impl Report {
@@ -44,8 +53,9 @@ struct StreamView {
 
 /// What others may see of a shard.
 #[derive(Debug)]
-pub(crate) struct View {
-    pub(crate) reader: LogReader,
+pub struct View {
+    /// Reads the log.
+    pub reader: LogReader,
     report: Mutex<Report>,
     streams: RwLock<HashMap<StreamId, StreamView>>,
     progress: Mutex<HashMap<StreamId, watch::Sender<Offset>>>,
@@ -61,17 +71,19 @@ impl View {
         }
     }
 
-    pub(crate) fn report(&self) -> Report {
+    /// What the operator is told.
+    #[must_use]
+    pub fn report(&self) -> Report {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether this broker leads, confirmed or not.
-    pub(crate) fn leads(&self) -> bool {
+    pub fn leads(&self) -> bool {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).leads.is_some()
     }
 
     /// The epoch in which this broker leads and may answer.
-    pub(crate) fn leading(&self) -> Result<Epoch, ReadError> {
+    pub fn leading(&self) -> Result<Epoch, ReadError> {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         match (report.confirmed, report.leads) {
             (Some(epoch), _) => Ok(epoch),
@@ -81,7 +93,7 @@ impl View {
     }
 
     /// The bounds of a stream, where this broker leads.
-    pub(crate) fn offsets(&self, stream: StreamId) -> Result<StreamOffsets, ReadError> {
+    pub fn offsets(&self, stream: StreamId) -> Result<StreamOffsets, ReadError> {
         let epoch = self.leading()?;
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         let (start, end) =
@@ -90,19 +102,19 @@ impl View {
     }
 
     /// What every stream of the shard takes in the log, bytes, whether this broker leads or not.
-    pub(crate) fn sizes(&self) -> Vec<(StreamId, u64)> {
+    pub fn sizes(&self) -> Vec<(StreamId, u64)> {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         streams.iter().map(|(id, view)| (*id, view.bytes)).collect()
     }
 
     /// What a stream takes in the log, bytes.
-    pub(crate) fn bytes(&self, stream: StreamId) -> u64 {
+    pub fn bytes(&self, stream: StreamId) -> u64 {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         streams.get(&stream).map_or(0, |view| view.bytes)
     }
 
     /// Where the largest epoch at or below `epoch` ends in a stream.
-    pub(crate) fn epoch_end(
+    pub fn epoch_end(
         &self,
         stream: StreamId,
         epoch: Epoch,
@@ -116,7 +128,7 @@ impl View {
     }
 
     /// Changes whenever something of the stream does.
-    pub(crate) fn progress(&self, stream: StreamId) -> Result<watch::Receiver<Offset>, ReadError> {
+    pub fn progress(&self, stream: StreamId) -> Result<watch::Receiver<Offset>, ReadError> {
         let mut progress = self.lock_progress();
         // Under the lock, so that a leader that steps down either sees this or is seen by it.
         let offsets = self.offsets(stream)?;
