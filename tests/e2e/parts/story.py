@@ -27,6 +27,7 @@ class Result:
     fault: str
     pause_ms: float = None
     target_ms: float = None
+    pause_note: str = ""
     acked: int = 0
     notes: list = field(default_factory=list)
     problem: str = None
@@ -144,6 +145,16 @@ class Story:
             if verdict.problems or not verdict.acked or not verdict.read:
                 raise rig.Failed(f"history {self.load.out}.{name}: {verdict}")
             self.result.acked = verdict.acked
-        if self.at is not None:
-            silences = [history.longest_silence_s(events, p, self.at, self.until) for p in self.hit]
-            self.result.pause_ms = max(silences, default=0) * 1000
+            self.measure(events)
+
+    def measure(self, events):
+        """The longest silence of a partition that was hit, and when it began."""
+        if self.at is None:
+            return
+        silences = [(history.longest_silence_s(events, p, self.at, self.until), p) for p in self.hit]
+        longest, partition = max(silences, default=(0, None))
+        self.result.pause_ms = longest * 1000
+        times = [self.at, *(e["t"] for e in events if e["event"] == "acked" and e["partition"] == partition)]
+        began = [t for t, after in zip(sorted(times), [*sorted(times)[1:], self.until]) if after - t >= longest - 1e-6]
+        if began and partition is not None:
+            self.result.pause_note = f"partition {partition}, {began[0] - self.at:.1f} s after the fault"
