@@ -174,7 +174,7 @@ pub struct ShardStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// Healthy, UnderReplicated, UnderMinInSyncReplicas or Leaderless.
+    /// Healthy, UnderReplicated, UnderMinInSyncReplicas, Electing, Leaderless or Frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
 

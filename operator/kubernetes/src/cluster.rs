@@ -21,7 +21,7 @@ const REPLICA_LAG_MS_MAX: u64 = 10_000;
 /// The listener for clients in the cluster.
 const INTERNAL: &str = "internal";
 /// The listener for clients outside of it.
-const EXTERNAL: &str = "external";
+pub(crate) const EXTERNAL: &str = "external";
 
 /// What a policy's embedded operator is made from.
 pub(crate) struct Blueprint<'a> {

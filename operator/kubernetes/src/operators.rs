@@ -10,7 +10,7 @@ use std::time::Duration;
 use holdfast_api::policy::LastFailover;
 use holdfast_operator::store::Error;
 use holdfast_operator::{Handle, Operator, Settings, Snapshot};
-use holdfast_protocol::{BrokerId, command};
+use holdfast_protocol::{BrokerId, command, control};
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -54,6 +54,8 @@ pub(crate) struct View {
     pub(crate) store: ShardStore,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) last_failover: Option<LastFailover>,
+    /// What its brokers were told of where everyone is.
+    pub(crate) cluster: control::Cluster,
 }
 
 /// The operators of all policies.
@@ -98,7 +100,8 @@ impl Operators {
         let handle = running.operator.handle();
         let snapshot = handle.snapshots().borrow().clone();
         let last_failover = lock(&running.failover).clone();
-        Some(View { handle, store: running.store.clone(), snapshot, last_failover })
+        let cluster = running.settings.cluster.clone();
+        Some(View { handle, store: running.store.clone(), snapshot, last_failover, cluster })
     }
 
     /// Sees to it that the operator of a policy runs as `start` says.
@@ -113,14 +116,19 @@ impl Operators {
                 && is.brokers == wanted.brokers
                 && is.cluster == wanted.cluster
         };
-        let before = {
-            let mut running = lock(&self.running);
+        let is_there = {
+            let running = lock(&self.running);
             if let Some(running) = running.get(key).filter(|running| same(running)) {
                 running.operator.handle().set_topics(start.topics);
                 return Ok(());
             }
-            running.remove(key)
+            running.contains_key(key)
         };
+        if is_there {
+            // The one that runs is not ended while another could not begin.
+            start.store.load().await?;
+        }
+        let before = lock(&self.running).remove(key);
         if let Some(before) = before {
             info!(policy = %key, "what the brokers are told changes: sessions begin anew");
             before.operator.stop().await;

@@ -51,7 +51,7 @@ pub struct BrokerTotals {
     pub total: u32,
     /// Brokers that serve clients.
     pub ready: u32,
-    /// Restarts of brokers, all together, since the policy was made.
+    /// Restarts of the brokers' containers, of all pods that are there.
     pub restarts: u64,
 }
 
@@ -85,15 +85,15 @@ pub struct Endpoints {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct LastFailover {
-    /// When the new leader was recorded.
+    /// When the last of the new leaders served.
     pub time: Time,
     /// Broker that led before.
     pub from: u32,
-    /// Broker that leads since; none where nobody could.
+    /// Broker that leads since, or the first of several; none where nobody could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u32>,
-    /// Why, in a word such as BrokerDied or BrokerSilent.
+    /// Why, such as `connection refused`, `silent` or `process gone`.
     pub reason: String,
-    /// From when the death was noticed to when the new leader was recorded, ms.
+    /// From when the loss was noticed until the last of the new leaders served, ms.
     pub duration_ms: u64,
 }

@@ -4,6 +4,7 @@ use holdfast_api::policy::ExternalType;
 use k8s_openapi::api::core::v1::Service;
 
 use super::observe::Observed;
+use crate::cluster::EXTERNAL;
 use crate::names;
 
 /// Stands for the number of the broker in an advertised host.
@@ -14,7 +15,17 @@ pub(super) fn addresses(observed: &Observed, brokers: u32) -> Vec<Option<(String
     if observed.policy.spec.listeners.kafka.external.is_none() {
         return Vec::new();
     }
-    (0..brokers).map(|broker| address(observed, broker)).collect()
+    (0..brokers)
+        .map(|broker| address(observed, broker).or_else(|| told(observed, broker)))
+        .collect()
+}
+
+/// What was told before: a pod that is being replaced is likely to come back where it was.
+fn told(observed: &Observed, broker: u32) -> Option<(String, u16)> {
+    let cluster = &observed.running.as_ref()?.cluster;
+    let known = cluster.brokers.iter().find(|known| known.broker == broker)?;
+    let external = known.kafka.iter().find(|listener| listener.listener == EXTERNAL)?;
+    Some((external.host.clone(), u16::try_from(external.port).ok()?))
 }
 
 fn address(observed: &Observed, broker: u32) -> Option<(String, u16)> {
