@@ -50,14 +50,16 @@ class Audit:
         }
 
     def refused(self):
-        """What roles did not allow."""
-        return sorted(
-            {
-                f"{event['verb']} {event.get('objectRef', {}).get('resource')}: {event['responseStatus'].get('message', '')}"
-                for event in self.events()
-                if event.get("responseStatus", {}).get("code") == 403
-            }
-        )
+        """What roles did not allow. A refusal that was followed by leave to do the same is none: an API server that
+        starts refuses before it has read the roles, and so does one whose roles are just being replaced."""
+        found = {}
+        for event in self.events():
+            what = (event["verb"], event.get("objectRef", {}).get("resource"))
+            if event.get("responseStatus", {}).get("code") == 403:
+                found[what] = event["responseStatus"].get("message", "")
+            else:
+                found.pop(what, None)
+        return sorted(found.values())
 
 
 def told(calls):
