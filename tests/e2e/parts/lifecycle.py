@@ -73,7 +73,8 @@ def clear():
     """Away with all of it, whatever was left."""
     for what in (f"topic/{TOPIC}", f"replicationpolicy/{POLICY}"):
         kubectl("delete", what, "--ignore-not-found", f"--timeout={rig.BOUND_S}s", bound_s=rig.BOUND_S + 30)
-    kubectl("delete", "pvc", "-l", f"holdfast.dev/policy={POLICY}", "--ignore-not-found")
+    # Volumes and records together: the one without the other would be taken for a loss.
+    kubectl("delete", "shards,persistentvolumeclaims", "-l", f"holdfast.dev/policy={POLICY}", "--ignore-not-found")
 
 
 def expect(result, what, found, wanted):
