@@ -40,7 +40,7 @@ fn streams(node: &Node) -> Vec<StreamSize> {
 
 /// The replicas of the catalog: where this broker leads it, how far each has come.
 pub(crate) async fn catalog_shard(node: &Arc<Node>) -> CatalogShard {
-    let shard = ShardId(0);
+    let shard = ShardId::CATALOG;
     let view = node.cluster().shard(shard).cloned().unwrap_or_default();
     let Some(handle) = node.shard(shard) else {
         return CatalogShard { leader: view.leader, epoch: view.epoch, ..CatalogShard::default() };

@@ -79,6 +79,9 @@ pub enum Error {
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the doors may take to answer what clients have asked. They bound themselves by less.
 const DOORS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long clients are turned away while the catalog has no leader: then a broker that knows of
+/// most topics is better than none.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
 /// A silent connection of a peer or operator is probed after this, and closed after as long
 /// again.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -166,12 +169,31 @@ fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener) {
     let options = holdfast_kafka::Options::new(name.clone());
     node.note_door(name, Arc::clone(&options.metrics));
     let stopping = node.doors.closing.clone();
+    let current = Arc::clone(node);
     // The door ends by itself once it is told to: it still writes the answers that it owes.
     node.doors.tasks.spawn(async move {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = turn_away(&listener, &current) => {}
+        }
         if let Err(error) = holdfast_kafka::serve(service, listener, options, stopping).await {
             error!(%error, "the Kafka listener ended");
         }
     });
+}
+
+/// Closes connections until the catalog has caught up with the cluster: a broker that was killed
+/// would deny topics that were made shortly before, and clients believe that. They try another.
+async fn turn_away(listener: &TcpListener, node: &Node) {
+    let caught_up = tokio::time::timeout(CATALOG_TIMEOUT, async {
+        tokio::select! {
+            () = node.await_catalog() => {}
+            () = async { while listener.accept().await.is_ok() {} } => node.await_catalog().await,
+        }
+    });
+    if caught_up.await.is_err() {
+        warn!("the catalog has no leader to catch up with: topics made last may be missing here");
+    }
 }
 
 /// Takes nothing new and answers what was asked, then closes every replica, and notes that it

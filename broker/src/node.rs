@@ -37,6 +37,8 @@ pub(crate) struct Node {
     told: ArcSwap<control::Cluster>,
     catalog: ArcSwap<CatalogState>,
     topics: watch::Sender<Arc<Catalog>>,
+    /// The catalog is as new as any was when this process began.
+    is_current: watch::Sender<bool>,
     /// What the doors count, by listener.
     counted: Mutex<BTreeMap<String, Arc<holdfast_kafka::Metrics>>>,
     pub(crate) links: Links,
@@ -73,6 +75,7 @@ impl Node {
             told: ArcSwap::default(),
             catalog: ArcSwap::default(),
             topics: watch::Sender::default(),
+            is_current: watch::Sender::default(),
             counted: Mutex::default(),
             links: Links::default(),
             isr_requests: Outbox::default(),
@@ -83,6 +86,18 @@ impl Node {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// The catalog has caught up with the cluster.
+    pub(crate) fn catalog_is_current(&self) {
+        self.is_current.send_if_modified(|current| !std::mem::replace(current, true));
+    }
+
+    /// Waits until the catalog has caught up with the cluster.
+    pub(crate) async fn await_catalog(&self) {
+        let mut current = self.is_current.subscribe();
+        // It can't end while this node lives.
+        let _ = current.wait_for(|current| *current).await;
     }
 
     /// Runs a task until the broker stops.

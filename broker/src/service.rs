@@ -235,7 +235,7 @@ impl Broker {
     }
 
     fn leads_catalog(&self) -> bool {
-        self.node.shard(ShardId(0)).is_some_and(|handle| handle.view.leads())
+        self.node.shard(ShardId::CATALOG).is_some_and(|handle| handle.view.leads())
     }
 
     async fn catalog_leader(
@@ -251,14 +251,14 @@ impl Broker {
 
 /// Declares a topic on this broker, which leads shard 0 or refuses.
 pub(crate) async fn declare_here(node: &Arc<Node>, topic: Topic) -> Result<(), CatalogError> {
-    let handle = node.shard(ShardId(0)).ok_or(CatalogError::NotLeader)?;
+    let handle = node.shard(ShardId::CATALOG).ok_or(CatalogError::NotLeader)?;
     let done = handle.ask(|reply| Ask::Declare(topic, reply)).await;
     done.unwrap_or(Err(CatalogError::LeadershipLost))
 }
 
 /// Deletes a topic on this broker, which leads shard 0 or refuses.
 pub(crate) async fn delete_here(node: &Arc<Node>, id: TopicId) -> Result<(), CatalogError> {
-    let handle = node.shard(ShardId(0)).ok_or(CatalogError::NotLeader)?;
+    let handle = node.shard(ShardId::CATALOG).ok_or(CatalogError::NotLeader)?;
     let done = handle.ask(|reply| Ask::DeleteTopic(id, reply)).await;
     done.unwrap_or(Err(CatalogError::LeadershipLost))
 }

@@ -363,15 +363,25 @@ impl Replica {
 
     fn follower_of(&self, record: &ShardRecord) -> Role {
         match record.leader {
-            Some(leader) if leader.broker != self.me.broker => Role::Follower(Follower {
-                leader: leader.broker,
-                asked: None,
-                reported: Position(0),
-                refused_ms: None,
-                unanswered_ms: None,
-                bootstrap: None,
-            }),
+            Some(leader)
+                if leader.broker != self.me.broker && self.may_follow(record, self.me.broker) =>
+            {
+                Role::Follower(Follower {
+                    leader: leader.broker,
+                    asked: None,
+                    reported: Position(0),
+                    refused_ms: None,
+                    unanswered_ms: None,
+                    bootstrap: None,
+                })
+            }
             Some(_) | None => Role::Idle,
         }
+    }
+
+    /// Whether `broker` follows the shard: as a replica of it; and the catalog's is followed by
+    /// every broker, of which only the replicas count for anything.
+    fn may_follow(&self, record: &ShardRecord, broker: BrokerId) -> bool {
+        self.shard == ShardId::CATALOG || record.replicas.contains(&broker)
     }
 }

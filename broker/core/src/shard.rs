@@ -20,7 +20,7 @@ use holdfast_protocol::{
 use prost::Message;
 
 use crate::batch::{self, Batch};
-use crate::replica::{Answer, Fetch, History, Output, Replica};
+use crate::replica::{Answer, Fetch, History, Outcome, Output, Replica};
 use crate::state::{Change, Command, Sequence, State};
 
 use tail::Tail;
@@ -83,6 +83,8 @@ pub struct Shard {
     /// Entries that this leader encoded but did not hand to the log yet.
     buffer: Encoder,
     next: Position,
+    /// The commit position that a leader told first.
+    told: Option<Position>,
     outputs: VecDeque<Output>,
     changes: VecDeque<Change>,
 }
@@ -102,6 +104,7 @@ impl Shard {
             tail: Tail::default(),
             buffer: Encoder::default(),
             next,
+            told: None,
             outputs: VecDeque::new(),
             changes: VecDeque::new(),
         }
@@ -123,6 +126,14 @@ impl Shard {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether the state is as new as anything was that was committed before this process began:
+    /// what a crash left behind may know of less.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.replica.confirmed().is_some()
+            || self.told.is_some_and(|told| self.state.position() >= told)
     }
 
     /// The next thing to do.
@@ -254,6 +265,9 @@ impl Shard {
 
     /// The leader answers.
     pub fn handle_answer(&mut self, from: BrokerId, answer: Answer, now_ms: u64) {
+        if let Outcome::Data { committed, .. } = &answer.outcome {
+            self.told.get_or_insert(*committed);
+        }
         self.replica.handle_answer(from, answer, now_ms);
         self.settle(now_ms);
     }

@@ -48,6 +48,11 @@ number! {
     Offset(u64)
 }
 
+impl ShardId {
+    /// The shard that holds the catalog of topics beside its streams. Every broker follows it.
+    pub const CATALOG: Self = Self(0);
+}
+
 impl Position {
     /// The position `count` entries further.
     #[must_use]

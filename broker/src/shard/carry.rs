@@ -3,7 +3,7 @@
 use holdfast_core::replica::{Output, Replica};
 use holdfast_core::state::Change;
 use holdfast_log::Meta;
-use holdfast_protocol::{FlushMode, Header, Position, ShardRecord, control};
+use holdfast_protocol::{FlushMode, Header, Position, ShardId, ShardRecord, control};
 use prost::Message;
 use tracing::{error, info, warn};
 
@@ -20,6 +20,9 @@ impl<E: Effects> Driver<E> {
         }
         self.flush();
         self.publish_changes();
+        if self.shard == ShardId::CATALOG && self.core.is_current() {
+            self.effects.catalog_is_current();
+        }
         self.settle_waits();
         let news = self.view.put_report(&self.core, self.failure.as_deref());
         if news {
@@ -196,7 +199,7 @@ impl<E: Effects> Driver<E> {
     }
 
     fn publish_catalog(&self) {
-        if self.shard.0 == 0 {
+        if self.shard == ShardId::CATALOG {
             self.effects.publish_catalog(self.core.state().catalog().clone());
         }
     }

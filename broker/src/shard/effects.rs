@@ -67,6 +67,9 @@ pub trait Effects {
     /// Makes known the topics.
     fn publish_catalog(&self, catalog: CatalogState);
 
+    /// The topics are as new as any were when this process began.
+    fn catalog_is_current(&self);
+
     /// The topics, as far as this broker knows them.
     fn catalog(&self) -> Arc<CatalogState>;
 

@@ -74,7 +74,7 @@ impl Effects for NodeEffects {
         let told = self.node.told().replica_lag_ms_max;
         let lag_ms_max = if told == 0 { Settings::default().lag_ms_max } else { told };
         // Every broker follows the catalog, and clients may ask any for what another has just made.
-        let tells_commits = shard == ShardId(0);
+        let tells_commits = shard == ShardId::CATALOG;
         Settings {
             lag_ms_max,
             tells_commits,
@@ -141,6 +141,10 @@ impl Effects for NodeEffects {
 
     fn publish_catalog(&self, catalog: CatalogState) {
         self.node.publish_catalog(catalog);
+    }
+
+    fn catalog_is_current(&self) {
+        self.node.catalog_is_current();
     }
 
     fn catalog(&self) -> Arc<CatalogState> {

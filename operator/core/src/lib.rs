@@ -41,6 +41,5 @@ pub use failover::{Failover, Reason};
 pub use input::{Input, IsrRequest, Report, WriteOutcome};
 pub use planner::Planner;
 pub use policy::{Policy, Time};
-#[cfg(feature = "ablation")]
 pub use rules::{Rule, Rules};
 pub use status::{BrokerState, BrokerStatus, ShardCondition, ShardStatus, Status};

@@ -14,7 +14,8 @@ from harness import holdfast, metadata, processes
 
 ROOT = holdfast.ROOT
 BROKERS = 3
-PORTS_NEEDED = [above + broker for above in (0, 100, 200) for broker in range(BROKERS)]
+BROKERS_MAX = 5
+PORTS_NEEDED = [above + broker for above in (0, 100, 200) for broker in range(BROKERS_MAX)]
 BOUND_S = 90
 
 
@@ -43,12 +44,12 @@ def free_port():
 
 
 class Own(holdfast.Holdfast):
-    def __init__(self, directory, binary, yaml, environment):
+    def __init__(self, directory, binary, yaml, environment, brokers):
         file = os.path.join(directory, "cluster.yaml")
         with open(file, "w", encoding="utf-8") as out:
             out.write(yaml)
         super().__init__(os.path.join(directory, "data"), binary, [file], free_port())
-        self.directory, self.environment = directory, environment
+        self.directory, self.environment, self.broker_count = directory, environment, brokers
 
     def start(self):
         # What `holdfast up` is given goes to the brokers, its children.
@@ -88,16 +89,16 @@ class Own(holdfast.Holdfast):
 
 
 @contextmanager
-def cluster(yaml=None, binary=None, environment=None, directory=None):
+def cluster(yaml=None, binary=None, environment=None, directory=None, brokers=BROKERS):
     """A running cluster, removed afterwards whatever happened in it; its logs are shown where a test fails."""
     own = directory or tempfile.mkdtemp(prefix="holdfast-test-")
-    made = Own(own, binary or os.environ["HOLDFAST"], yaml or policy(), environment or {})
+    made = Own(own, binary or os.environ["HOLDFAST"], yaml or policy(), environment or {}, brokers)
     try:
         made.start()
         made.wait_healthy()
         yield made
     except BaseException:
-        for broker in range(BROKERS):
+        for broker in range(brokers):
             try:
                 print(f"--- the end of the log of broker {broker}\n{made.log_of(broker)[-3000:]}")
             except OSError:

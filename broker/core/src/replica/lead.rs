@@ -39,14 +39,14 @@ impl Replica {
     /// A follower fetches. One that knows a newer epoch than this replica waits for its record,
     /// which is on its way here too: a refusal would cost it the pause before it asks again.
     pub fn handle_fetch(&mut self, from: BrokerId, fetch: Fetch, now_ms: u64) {
-        if fetch.key.epoch > self.epoch() && self.has_replica(from) {
+        if fetch.key.epoch > self.epoch() && self.serves(from) {
             self.early.insert(from, fetch);
             return;
         }
         self.early.remove(&from);
         let outcome = match &self.role {
             Role::Leader(leader)
-                if self.has_replica(from)
+                if self.serves(from)
                     && (leader.epoch == fetch.key.epoch
                         || !self.settings.rules.keep(Rule::FetchEpoch)) =>
             {
@@ -74,9 +74,9 @@ impl Replica {
         }
     }
 
-    /// Whether `broker` holds a replica; what others say is not kept.
-    fn has_replica(&self, broker: BrokerId) -> bool {
-        self.record.as_ref().is_some_and(|record| record.replicas.contains(&broker))
+    /// Whether `broker` may fetch here; what others say is not kept.
+    fn serves(&self, broker: BrokerId) -> bool {
+        self.record.as_ref().is_some_and(|record| self.may_follow(record, broker))
     }
 
     /// Whether the follower's log matches up to where it says; if not, what to answer.

@@ -289,3 +289,23 @@ fn waiters_wait_in_the_order_of_the_log() {
     assert_eq!(waiters.drain().collect::<String>(), "d");
     assert!(waiters.is_empty());
 }
+
+#[test]
+fn a_state_is_current_once_it_has_what_the_leader_tells_first() {
+    let mut shard = shard();
+    assert!(!shard.is_current());
+    shard.handle_record(record(1, 1), 0);
+    let key = |position| FetchKey { epoch: Epoch(1), position, last_epoch: Epoch(0) };
+    let data = |key: FetchKey, entries: Vec<u8>, committed, next| {
+        let outcome = Outcome::Data { entries: entries.into(), committed, next };
+        Answer { key, outcome }
+    };
+    let next = Position(1);
+    let first = data(key(Position(0)), start_of(1, 0), Position(2), next);
+    shard.handle_answer(BrokerId(1), first, 0);
+    assert!(!shard.is_current(), "it has one entry of two");
+    let key = FetchKey { last_epoch: Epoch(1), ..key(next) };
+    let second = data(key, start_of(1, 1), Position(2), Position(2));
+    shard.handle_answer(BrokerId(1), second, 0);
+    assert!(shard.is_current());
+}

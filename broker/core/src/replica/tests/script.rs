@@ -98,7 +98,7 @@ fn history(pairs: &[(u64, u64)]) -> History {
 
 pub(super) fn record(text: &str) -> ShardRecord {
     let mut record = ShardRecord {
-        shard: ShardId(0),
+        shard: ShardId(1),
         version: Version::default(),
         epoch: Epoch(0),
         leader: None,
@@ -178,7 +178,7 @@ pub(super) fn replica(text: &str) -> Replica {
         }
         next = words.0.next().map(ToOwned::to_owned);
     }
-    Replica::new(me.broker, ShardId(0), settings, recovered)
+    Replica::new(me.broker, ShardId(1), settings, recovered)
 }
 
 fn answer(replica: &mut Replica, words: &mut Words<'_>, outcome: &str, now_ms: u64) {
