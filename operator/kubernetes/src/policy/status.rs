@@ -1,7 +1,8 @@
 //! The status of a policy: what is true of it now.
 
 use holdfast_api::policy::{BrokerTotals, Endpoints, ReplicationPolicyStatus, ShardTotals};
-use holdfast_operator_core::Status;
+use holdfast_operator_core::{BrokerState, ShardCondition, Status};
+use holdfast_protocol::Member;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 
@@ -147,6 +148,30 @@ fn stalled(outcome: &Outcome) -> Option<(&'static str, String)> {
     Some((refused.reason, all.join("; ")))
 }
 
+/// Why shards have no leader, and what to do where waiting does not help.
+fn leaderless(status: &Status, policy: &str) -> String {
+    let message = format!("{} of {} shards have no leader", status.leaderless, status.shards.len());
+    let live = |member: &Member| {
+        let broker = status.brokers.iter().find(|broker| broker.id == member.broker);
+        broker.is_some_and(|broker| broker.state == BrokerState::Live)
+    };
+    let lost = status.shards.iter().filter(|shard| {
+        let record =
+            shard.record.as_ref().filter(|_| shard.condition == ShardCondition::Leaderless);
+        record.is_some_and(|record| record.isr.iter().all(live))
+    });
+    match lost.count() {
+        0 => message,
+        lost => format!(
+            "{message}; of {lost} the brokers are there and the logs that were in sync are not, as \
+             with new or damaged volumes: bring the volumes back, or take the most complete log \
+             with spec.failover.uncleanElection: AllReported, or, to begin with no data, delete \
+             the ReplicationPolicy, its volumes and its Shards (label \
+             holdfast.dev/policy={policy}) and make it anew"
+        ),
+    }
+}
+
 /// What is not as wanted, the worst first.
 fn missing(observed: &Observed, outcome: &Outcome) -> (Option<&'static str>, String) {
     if let Some(fatal) = &outcome.verdict.fatal {
@@ -168,8 +193,7 @@ fn missing(observed: &Observed, outcome: &Outcome) -> (Option<&'static str>, Str
         return (Some("Starting"), why);
     }
     if status.leaderless > 0 {
-        let message = format!("{} of {shards} shards have no leader", status.leaderless);
-        return (Some("Leaderless"), message);
+        return (Some("Leaderless"), leaderless(status, &observed.key.name));
     }
     if status.under_min_isr > 0 {
         let message =
