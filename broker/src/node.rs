@@ -10,7 +10,7 @@ use holdfast_core::replica::IsrRequest;
 use holdfast_core::state::CatalogState;
 use holdfast_log::{Boot, Volume};
 use holdfast_protocol::topic::Catalog;
-use holdfast_protocol::{BrokerId, ShardId, control};
+use holdfast_protocol::{BrokerId, Epoch, ShardId, control};
 use holdfast_service::{ClusterView, ListenerAddress, ShardView};
 use holdfast_transport::{Peer, Tls};
 use tokio::sync::{Notify, watch};
@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) links: Links,
     /// Wishes for other in-sync replicas, on their way to the operator.
     pub(crate) isr_requests: Outbox<IsrRequest>,
+    /// Epochs in which this broker can't go on leading, and why.
+    pub(crate) resignations: Outbox<(Epoch, String)>,
     /// Rings when a shard's report changed in a way that the operator should know at once.
     pub(crate) reports_changed: Notify,
     refusals: Refusals,
@@ -79,6 +81,7 @@ impl Node {
             counted: Mutex::default(),
             links: Links::default(),
             isr_requests: Outbox::default(),
+            resignations: Outbox::default(),
             reports_changed: Notify::new(),
             refusals: Refusals::default(),
             leaving: Leaving::default(),

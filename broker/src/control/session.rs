@@ -93,6 +93,12 @@ impl Session {
                         self.send(from_broker::Message::IsrRequest(request)).await?;
                     }
                 }
+                resigned = node.resignations.take() => {
+                    for (shard, (epoch, reason)) in resigned {
+                        let resign = control::Resign { shard: shard.0, epoch: epoch.0, reason };
+                        self.send(from_broker::Message::Resign(resign)).await?;
+                    }
+                }
                 () = changed => {}
                 () = node.leaving.begun(), if !self.announced => {
                     self.announced = true;

@@ -120,6 +120,9 @@ impl<E: Effects> Driver<E> {
         let shard = self.shard;
         warn!(%shard, %error, "the log takes nothing more; this replica steps back");
         self.failure = Some(error.to_string());
+        if let Some(epoch) = self.core.replica().leads() {
+            self.effects.resign(epoch, error.to_string());
+        }
         self.give_up_waits();
         self.led = None;
         let checkpoint = self.log.checkpoint().ok().flatten();

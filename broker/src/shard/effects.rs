@@ -10,7 +10,7 @@ use std::sync::Arc;
 use holdfast_core::replica::{Answer, Fetch, IsrRequest, Settings};
 use holdfast_core::state::CatalogState;
 use holdfast_log::{CheckpointJob, FlushJob};
-use holdfast_protocol::{BrokerId, ShardId, ShardRecord};
+use holdfast_protocol::{BrokerId, Epoch, ShardId, ShardRecord};
 
 /// What the driver of one shard asks of the broker around it.
 pub trait Effects {
@@ -47,6 +47,9 @@ pub trait Effects {
 
     /// Asks the operator for other in-sync replicas.
     fn request_isr(&mut self, request: IsrRequest);
+
+    /// Tells the operator that this leader can't go on in `epoch`, and why, for people.
+    fn resign(&mut self, epoch: Epoch, reason: String);
 
     /// Runs a flush elsewhere; [`super::Input::Durable`] comes of it. One at a time.
     fn start_flush(&mut self, job: FlushJob);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use holdfast_core::replica::{Answer, Fetch, IsrRequest, Settings};
 use holdfast_core::state::CatalogState;
 use holdfast_log::{CheckpointJob, FlushJob};
-use holdfast_protocol::{BrokerId, ShardId, ShardRecord};
+use holdfast_protocol::{BrokerId, Epoch, ShardId, ShardRecord};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -117,6 +117,10 @@ impl Effects for NodeEffects {
 
     fn request_isr(&mut self, request: IsrRequest) {
         self.node.isr_requests.put(self.shard, request);
+    }
+
+    fn resign(&mut self, epoch: Epoch, reason: String) {
+        self.node.resignations.put(self.shard, (epoch, reason));
     }
 
     fn start_flush(&mut self, job: FlushJob) {
