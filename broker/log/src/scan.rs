@@ -50,7 +50,9 @@ impl<'a> Scanner<'a> {
         self.next += std::mem::take(&mut self.length);
         let at = self.at + self.next as u64;
         self.fill(Header::LEN)?;
-        if self.rest().is_empty() {
+        // What is left of the room allocated ahead may be too little to tell its length.
+        let rest = self.rest();
+        if rest.len() < Header::LEN && rest.iter().all(|byte| *byte == 0) {
             return Ok(Step::Unwritten(at));
         }
         if let Some(length) = plausible_length(self.rest()) {

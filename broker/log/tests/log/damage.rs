@@ -58,6 +58,25 @@ fn a_file_that_ends_before_the_checkpoint_between_two_entries_is_damage() {
 }
 
 #[test]
+fn a_few_bytes_of_room_behind_a_sealed_segment_are_no_damage() {
+    for room in [1, 3, 4, 63, 64, 65] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = hundred(dir.path());
+        log.write_checkpoint(Position(100), b"state").unwrap();
+        drop(log);
+        // The power went before it was known that the segment is shorter than its room, and
+        // before its index was written.
+        let path = &segments(dir.path())[1];
+        let length = fs::metadata(path).unwrap().len();
+        fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length + room).unwrap();
+        fs::remove_file(path.with_extension("index")).unwrap();
+        let (log, recovered) = open(dir.path());
+        assert_eq!(recovered.damage, None, "{room} bytes");
+        assert_eq!(positions(&log.reader()), (0..100).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn an_unfinished_append_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     drop(hundred(dir.path()));
