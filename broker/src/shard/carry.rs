@@ -2,7 +2,7 @@
 
 use holdfast_core::replica::{Output, Replica};
 use holdfast_core::state::Change;
-use holdfast_log::Meta;
+use holdfast_log::{Meta, ShardLog};
 use holdfast_protocol::{FlushMode, Header, Position, ShardId, ShardRecord, control};
 use prost::Message;
 use tracing::{error, info, warn};
@@ -94,9 +94,8 @@ impl<E: Effects> Driver<E> {
         };
         let flush_first = was_async && record.flush == FlushMode::Sync;
         let kept = E::blocking(|| {
-            if flush_first && let Some(job) = self.log.flush_job() {
-                let flushed = job.run()?;
-                self.log.flushed(flushed);
+            if flush_first {
+                flush_now(&mut self.log)?;
             }
             self.log.write_meta(&meta)
         });
@@ -125,6 +124,10 @@ impl<E: Effects> Driver<E> {
         }
         self.give_up_waits();
         self.led = None;
+        // The new core takes what the log holds for durable, as after a start.
+        if let Err(error) = E::blocking(|| flush_now(&mut self.log)) {
+            self.effects.stop_process(&error);
+        }
         let checkpoint = self.log.checkpoint().ok().flatten();
         // What was committed stays applied: topics must not vanish while a disk is full.
         let committed = self.core.replica().committed();
@@ -206,6 +209,15 @@ impl<E: Effects> Driver<E> {
             self.effects.publish_catalog(self.core.state().catalog().clone());
         }
     }
+}
+
+/// Makes all of the log durable, here and now.
+fn flush_now(log: &mut ShardLog) -> Result<(), holdfast_log::Error> {
+    if let Some(job) = log.flush_job() {
+        let flushed = job.run()?;
+        log.flushed(flushed);
+    }
+    Ok(())
 }
 
 /// The position after the last of some whole entries.

@@ -12,6 +12,9 @@ use holdfast_core::state::CatalogState;
 use holdfast_log::{CheckpointJob, FlushJob};
 use holdfast_protocol::{BrokerId, Epoch, ShardId, ShardRecord};
 
+/// Age after which a checkpoint is written where anything changed, ms.
+const CHECKPOINT_AGE_MS: u64 = 60_000;
+
 /// What the driver of one shard asks of the broker around it.
 pub trait Effects {
     /// Which broker this is.
@@ -31,6 +34,11 @@ pub trait Effects {
 
     /// How often the log is flushed in Async mode, ms.
     fn flush_interval_ms(&self) -> u64;
+
+    /// Age after which a checkpoint is written where anything changed, ms.
+    fn checkpoint_age_ms(&self) -> u64 {
+        CHECKPOINT_AGE_MS
+    }
 
     /// Sends a fetch to a leader. It may get lost; a newer one takes the place of one that waits.
     fn send_fetch(&mut self, to: BrokerId, fetch: Fetch);

@@ -13,8 +13,6 @@ use super::effects::Effects;
 const CHECKPOINT_ENTRIES: u64 = 50_000;
 /// Bytes of the log after which a checkpoint is written.
 const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
-/// Age after which a checkpoint is written where anything changed, ms.
-const CHECKPOINT_MS: u64 = 60_000;
 /// How often retention is looked at, ms.
 const RETENTION_MS: u64 = 5_000;
 /// How often the log is cleaned, ms.
@@ -75,7 +73,7 @@ impl<E: Effects> Driver<E> {
         let age_ms = now_ms.saturating_sub(self.housekeeping.checkpoint_ms);
         let due = entries >= CHECKPOINT_ENTRIES
             || bytes >= CHECKPOINT_BYTES
-            || age_ms >= CHECKPOINT_MS && self.housekeeping.checkpoint_ms > 0;
+            || age_ms >= self.effects.checkpoint_age_ms() && self.housekeeping.checkpoint_ms > 0;
         if self.housekeeping.checkpoint_ms == 0 {
             self.housekeeping.checkpoint_ms = now_ms;
         }
