@@ -76,7 +76,11 @@ impl Planner {
         let went_back = version < known;
         if !went_back && stored != shard.record {
             shard.record.clone_from(&stored);
-            shard.leader_restarted = false;
+            // What its leader told before is not told again.
+            let restarted = stored.as_ref().is_some_and(|record| self.has_restarted(record));
+            if let Some(shard) = self.shards.get_mut(&id) {
+                shard.leader_restarted = restarted;
+            }
             self.broadcast(id);
         }
         let live = self.brokers.values().filter(|broker| broker.is_live());
@@ -91,6 +95,18 @@ impl Planner {
             shard.frozen = true;
             self.tell(Event::Frozen { shard: id, stored: version });
         }
+    }
+
+    /// Whether the leader of `record` has told that it knows of its election and does not lead:
+    /// it is another process than was elected.
+    fn has_restarted(&self, record: &ShardRecord) -> bool {
+        let Some(leader) = record.leader else { return false };
+        let broker = self.brokers.get(&leader.broker).filter(|broker| broker.is_live());
+        broker.and_then(|broker| broker.reports.get(&record.shard)).is_some_and(|report| {
+            report.incarnation == leader.incarnation
+                && report.epoch >= record.epoch
+                && report.leads_epoch != record.epoch
+        })
     }
 
     /// The write is in the store.
