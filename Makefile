@@ -41,6 +41,10 @@ $(DENY):
 unit: ## unit and property tests
 	cargo test --workspace --locked
 
+.PHONY: simulate
+simulate: ## whole clusters in one thread with fresh seeds, for TIME=600 seconds
+	cargo run --release --locked -p holdfast-simulation -- $(or $(TIME),600) 2
+
 .PHONY: clients
 clients: build ## other people's clients against three local brokers
 	tests/clients/run

@@ -1,0 +1,90 @@
+//! Runs fresh seeds for a while, or one seed again.
+//!
+//! usage: `holdfast-simulation SECONDS [THREADS]`, or `holdfast-simulation --seed SEED`; with
+//! `--rollback SEED` volumes are rolled back too, which is not noticed yet.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use holdfast_simulation::{run, run_with_rollback};
+
+/// What all threads have seen.
+#[derive(Default)]
+struct Total {
+    runs: u64,
+    faults: BTreeMap<&'static str, u64>,
+    acknowledged: u64,
+    read: u64,
+    healed_ms_max: u64,
+    violations: Vec<u64>,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u64>().ok());
+    let rolls_back = arguments.first().is_some_and(|first| first == "--rollback");
+    if rolls_back || arguments.first().is_some_and(|first| first == "--seed") {
+        let seed = number(1).unwrap_or(0);
+        match if rolls_back { run_with_rollback(seed) } else { run(seed) } {
+            Ok(outcome) => println!("seed {seed}: {outcome:#?}"),
+            Err(violation) => {
+                println!("seed {seed}: VIOLATION: {violation}");
+                std::process::exit(1);
+            }
+        }
+        return;
+    }
+    let seconds = Duration::from_secs(number(0).unwrap_or(60));
+    let threads = number(1).unwrap_or(2);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let first = since.as_secs() * 1_000_000;
+    println!("fresh seeds from {first} on, for {} s, {threads} at a time", seconds.as_secs());
+    let (next, total, begun) =
+        (AtomicU64::new(first), Mutex::new(Total::default()), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while begun.elapsed() < seconds {
+                    try_seed(next.fetch_add(1, Ordering::Relaxed), &total);
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Total { runs, acknowledged, read, healed_ms_max, .. } = total;
+    println!("runs {runs}, acknowledged {acknowledged}, read {read}");
+    println!("well again after at most {healed_ms_max} ms");
+    for (fault, count) in &total.faults {
+        println!("  {fault}: {count}");
+    }
+    println!("violations: {}, seeds {:?}", total.violations.len(), total.violations);
+    if !total.violations.is_empty() {
+        std::process::exit(1);
+    }
+}
+
+fn try_seed(seed: u64, total: &Mutex<Total>) {
+    let outcome = std::panic::catch_unwind(|| run(seed));
+    let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    total.runs += 1;
+    match outcome {
+        Ok(Ok(outcome)) => {
+            total.acknowledged += outcome.acknowledged;
+            total.read += outcome.read;
+            total.healed_ms_max = total.healed_ms_max.max(outcome.healed_ms);
+            for (fault, count) in outcome.faults {
+                *total.faults.entry(fault).or_default() += count;
+            }
+        }
+        Ok(Err(violation)) => {
+            println!("seed {seed}: VIOLATION: {violation}");
+            total.violations.push(seed);
+        }
+        Err(_) => {
+            println!("seed {seed}: VIOLATION: a broker's or operator's invariant broke (above)");
+            total.violations.push(seed);
+        }
+    }
+}

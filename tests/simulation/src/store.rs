@@ -1,0 +1,62 @@
+//! The record store: compare-and-swap, with outages, answers that get lost, writes that arrive
+//! late, lists that are old, and restores from a backup.
+
+use std::collections::BTreeMap;
+
+use holdfast_protocol::{ShardId, ShardRecord, Version};
+
+/// How many states of the store are remembered.
+const HISTORY_MAX: usize = 256;
+
+/// The store.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    records: BTreeMap<ShardId, ShardRecord>,
+    /// Earlier states, the oldest first.
+    history: Vec<BTreeMap<ShardId, ShardRecord>>,
+    /// Nobody reaches it before, ms.
+    pub(crate) away_until_ms: u64,
+}
+
+impl Store {
+    pub(crate) fn read(&self, shard: ShardId) -> Option<ShardRecord> {
+        self.records.get(&shard).cloned()
+    }
+
+    pub(crate) fn records(&self) -> &BTreeMap<ShardId, ShardRecord> {
+        &self.records
+    }
+
+    /// Writes where it has `expected`; gives what it has otherwise.
+    pub(crate) fn swap(
+        &mut self,
+        expected: Option<Version>,
+        record: ShardRecord,
+    ) -> Result<(), Option<ShardRecord>> {
+        let present = self.records.get(&record.shard);
+        if present.map(|present| present.version) != expected {
+            return Err(present.cloned());
+        }
+        self.history.push(self.records.clone());
+        if self.history.len() > HISTORY_MAX {
+            self.history.remove(0);
+        }
+        self.records.insert(record.shard, record);
+        Ok(())
+    }
+
+    /// A list that is as many writes old.
+    pub(crate) fn list(&self, writes_ago: usize) -> Vec<ShardRecord> {
+        let at = self.history.len().checked_sub(writes_ago.max(1));
+        let old = at.and_then(|at| self.history.get(at)).filter(|_| writes_ago > 0);
+        old.unwrap_or(&self.records).values().cloned().collect()
+    }
+
+    /// Restored from a backup that is as many writes old.
+    pub(crate) fn restore(&mut self, writes_ago: usize) {
+        let at = self.history.len().saturating_sub(writes_ago.max(1));
+        if let Some(old) = self.history.get(at) {
+            self.records = old.clone();
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The world of a run: what is to happen, in the order of time.
+
+use std::collections::BTreeMap;
+
+use holdfast_broker::driver::Image;
+use holdfast_core::replica::{Answer, Fetch, IsrRequest};
+use holdfast_log::{CheckpointJob, FlushJob};
+use holdfast_operator_core as operator_core;
+use holdfast_protocol::{BrokerId, Offset, ShardId, ShardRecord, Version};
+
+use crate::broker::Broker;
+use crate::check::Checker;
+use crate::client::{Client, Reply};
+use crate::dice::Dice;
+use crate::effects::Clock;
+use crate::fault::Faults;
+use crate::operator::{Operator, Session};
+use crate::store::Store;
+
+pub(crate) const BROKERS: u32 = 3;
+pub(crate) const OPERATORS: usize = 2;
+pub(crate) const SHARDS: u32 = 2;
+/// How long faults go on, ms.
+const FAULTS_MS: u64 = 60_000;
+/// After the last fault everything must be well again within this, ms.
+pub(crate) const QUIET_MS: u64 = 60_000;
+
+/// What came of a run in which nothing was violated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of every event, in order: the same seed gives the same.
+    pub digest: u64,
+    /// Events.
+    pub events: u64,
+    /// Faults, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Batches acknowledged.
+    pub acknowledged: u64,
+    /// Batches read.
+    pub read: u64,
+    /// From the end of the last fault until everything was well, ms.
+    pub healed_ms: u64,
+}
+
+/// What one broker says to another.
+#[derive(Debug)]
+pub(crate) enum Peer {
+    Fetch(Fetch),
+    Answer(Answer),
+    AskCheckpoint,
+    Checkpoint(Option<Box<Image>>),
+    Connected,
+    Gone,
+}
+
+/// What is said in a session of an operator with a broker.
+#[derive(Debug)]
+pub(crate) enum Said {
+    ToOperator(operator_core::Input),
+    Message(operator_core::Message),
+    Heartbeat,
+}
+
+/// A call of an operator to the store.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Swap(Option<Version>, ShardRecord),
+    Read(ShardId),
+}
+
+/// Something that happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    BrokerTick(u32, u64),
+    Start(u32),
+    Peer { from: u32, to: u32, run: u64, shard: ShardId, message: Peer },
+    Flushed { broker: u32, run: u64, shard: ShardId, job: FlushJob },
+    Checkpointed { broker: u32, run: u64, shard: ShardId, job: CheckpointJob },
+    Report(u32, u64),
+    OperatorTick(usize, u64),
+    StartOperator(usize),
+    Session(u64, Said),
+    SessionBroken { operator: usize, life: u64, broker: BrokerId, session: u64 },
+    Store(usize, u64, Call),
+    StoreLate(Option<Version>, ShardRecord),
+    StoreAnswer(usize, u64, operator_core::Input),
+    Client(usize),
+    Request { client: usize, attempt: u64, broker: u32, waited_ms: u64 },
+    Reply { client: usize, attempt: u64, reply: Reply },
+    Timeout { client: usize, attempt: u64 },
+    Read,
+    Fault,
+    Heal(crate::fault::Heal),
+}
+
+impl Event {
+    /// What happens, without what it carries of the log.
+    fn brief(&self) -> String {
+        match self {
+            Self::Peer { from, to, run, shard, message } => {
+                let what = match message {
+                    Peer::Answer(answer) => format!("answer {:?}", answer.key),
+                    Peer::Checkpoint(image) => format!("checkpoint {}", image.is_some()),
+                    Peer::Fetch(_) | Peer::AskCheckpoint | Peer::Connected | Peer::Gone => {
+                        format!("{message:?}")
+                    }
+                };
+                format!("peer {from} to {to} ({run}) shard {shard}: {what}")
+            }
+            Self::Flushed { broker, run, shard, job } => {
+                format!("flushed {broker} ({run}) shard {shard}: {}", job.position())
+            }
+            Self::Checkpointed { broker, run, shard, .. } => {
+                format!("checkpointed {broker} ({run}) shard {shard}")
+            }
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+/// A wish for other in-sync replicas that waits for a session.
+pub(crate) type Wishes = BTreeMap<ShardId, IsrRequest>;
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) dice: Dice,
+    pub(crate) clock: Clock,
+    queue: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+    pub(crate) brokers: Vec<Broker>,
+    pub(crate) operators: Vec<Operator>,
+    pub(crate) sessions: BTreeMap<u64, Session>,
+    pub(crate) next_session: u64,
+    pub(crate) store: Store,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) faults: Faults,
+    pub(crate) checker: Checker,
+    /// No more faults, and no new batches.
+    pub(crate) quiet: bool,
+    digest: u64,
+    events: u64,
+    pub(crate) trace: bool,
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// What was violated.
+pub fn run(seed: u64) -> Result<Outcome, String> {
+    run_world(World::new(seed, false))
+}
+
+/// As [`run`], with volumes that are rolled back, which brokers do not notice yet: not every seed
+/// passes.
+///
+/// # Errors
+/// What was violated.
+pub fn run_with_rollback(seed: u64) -> Result<Outcome, String> {
+    run_world(World::new(seed, true))
+}
+
+fn run_world(mut world: World) -> Result<Outcome, String> {
+    world.begin();
+    while world.now() < FAULTS_MS {
+        world.step()?;
+    }
+    world.quieten();
+    let begun = world.now();
+    while !world.is_well() {
+        if world.now() > begun + QUIET_MS {
+            return Err(format!("not well {QUIET_MS} ms after the last fault: {}", world.ill()));
+        }
+        world.step()?;
+    }
+    let healed_ms = world.now() - begun;
+    world.judge()?;
+    let faults = world.faults.counts.clone();
+    let Checker { acknowledged, read, .. } = world.checker;
+    let (digest, events) = (world.digest, world.events);
+    Ok(Outcome { digest, events, faults, acknowledged, read, healed_ms })
+}
+
+impl World {
+    fn new(seed: u64, roll_back: bool) -> Self {
+        let dice = Dice::new(seed);
+        let clock = Clock::default();
+        let brokers = (0..BROKERS).map(|_| Broker::new(&clock)).collect();
+        Self {
+            brokers,
+            operators: (0..OPERATORS).map(|_| Operator::default()).collect(),
+            sessions: BTreeMap::new(),
+            next_session: 0,
+            store: Store::default(),
+            clients: Client::all(),
+            faults: Faults::new(&dice, roll_back),
+            checker: Checker::default(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            quiet: false,
+            digest: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            trace: std::env::var_os("SIMULATION_TRACE").is_some(),
+            clock,
+            dice,
+        }
+    }
+
+    fn begin(&mut self) {
+        for broker in 0..BROKERS {
+            self.after(self.dice.below(50), Event::Start(broker));
+        }
+        self.after(100, Event::StartOperator(0));
+        for client in 0..self.clients.len() {
+            self.after(500 + self.dice.below(500), Event::Client(client));
+        }
+        self.after(1_000, Event::Read);
+        self.after(2_000 + self.dice.below(2_000), Event::Fault);
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now_ms.get()
+    }
+
+    /// Lets something happen later.
+    pub(crate) fn after(&mut self, delay_ms: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((self.now() + delay_ms, self.sequence), event);
+    }
+
+    /// Lets the next thing happen.
+    fn step(&mut self) -> Result<(), String> {
+        let Some(((at, _), event)) = self.queue.pop_first() else {
+            return Err("nothing happens any more".to_owned());
+        };
+        self.clock.now_ms.set(at);
+        self.events += 1;
+        self.note(at);
+        let text = event.brief();
+        text.bytes().for_each(|byte| self.note_byte(byte));
+        if self.trace {
+            println!("{at:6} {text}");
+        }
+        self.take(event)
+    }
+
+    /// Puts a number into the digest (FNV-1a).
+    pub(crate) fn note(&mut self, number: u64) {
+        number.to_le_bytes().into_iter().for_each(|byte| self.note_byte(byte));
+    }
+
+    fn note_byte(&mut self, byte: u8) {
+        self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::BrokerTick(broker, run) => self.broker_tick(broker, run),
+            Event::Start(broker) => self.start_broker(broker),
+            Event::Peer { from, to, run, shard, message } => {
+                self.peer_arrives(from, to, run, shard, message);
+            }
+            Event::Flushed { broker, run, shard, job } => self.flush(broker, run, shard, job),
+            Event::Checkpointed { broker, run, shard, job } => {
+                self.write_checkpoint(broker, run, shard, job);
+            }
+            Event::Report(broker, run) => self.report(broker, run),
+            Event::OperatorTick(operator, life) => self.operator_tick(operator, life),
+            Event::StartOperator(operator) => self.start_operator(operator),
+            Event::Session(session, said) => self.session_arrives(session, said),
+            Event::SessionBroken { operator, life, broker, session } => {
+                self.session_broken(operator, life, broker, session);
+            }
+            Event::Store(operator, life, call) => self.store_call(operator, life, call),
+            Event::StoreLate(expected, record) => {
+                // Whether it still applies is what compare-and-swap decides.
+                let _ = self.store.swap(expected, record);
+            }
+            Event::StoreAnswer(operator, life, input) => self.tell(operator, life, input),
+            Event::Client(client) => self.client_step(client),
+            Event::Request { client, attempt, broker, waited_ms } => {
+                self.request_arrives(client, attempt, broker, waited_ms);
+            }
+            Event::Reply { client, attempt, reply } => self.reply_arrives(client, attempt, reply),
+            Event::Timeout { client, attempt } => self.client_timeout(client, attempt),
+            Event::Read => self.read()?,
+            Event::Fault => self.fault(),
+            Event::Heal(heal) => self.heal(heal),
+        }
+        Ok(())
+    }
+}
+
+/// Where a batch is, as a broker says it.
+pub(crate) type At = Option<Offset>;
