@@ -242,6 +242,9 @@ impl Node {
             let mut view = ClusterView::clone(view);
             view.addresses = told.brokers.iter().flat_map(addresses).collect();
             view.clients_may_declare_topics = told.clients_may_declare_topics;
+            view.topics_are_auto_created = told.topics_are_auto_created;
+            view.client_topics_max = told.client_topics_max;
+            view.client_topic_retention_ms = told.client_topic_retention_ms;
             view.client_topic_partitions = told.client_topic_partitions.max(1);
             view.client_topic_partitions_max = told.client_topic_partitions_max.max(1);
             view.shards.resize(told.shards as usize, ShardView::default());

@@ -19,6 +19,7 @@ mod snapshot;
 pub mod store;
 pub mod tls;
 mod topics;
+pub mod wanted;
 
 pub use operator::{DeleteTopic, Handle, Operator, StopBroker};
 pub use settings::{BrokerAddress, Settings};

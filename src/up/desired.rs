@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_api::load::{Loaded, validate_update};
-use holdfast_api::policy::{ClientTopics, FlushMode, UncleanElection};
-use holdfast_api::topic::Cleanup;
 use holdfast_api::{ReplicationPolicy, Topic};
-use holdfast_operator::{BrokerAddress, Settings, Snapshot};
-use holdfast_operator_core::Policy;
+use holdfast_operator::{BrokerAddress, Settings, Snapshot, wanted};
 use holdfast_protocol::{BrokerId, TopicId, command, control};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -18,12 +15,6 @@ use super::ignored::ignored;
 
 /// The name of the listener that clients on this machine use.
 pub(crate) const LISTENER: &str = "internal";
-
-/// The most partitions that a client may declare, as for a Topic.
-const CLIENT_PARTITIONS_MAX: u32 = 1024;
-
-/// A follower that was not at its leader's end for longer leaves the in-sync replicas.
-const REPLICA_LAG_MS_MAX: u64 = 10_000;
 
 /// The version of the format of [`Stored`].
 const FORMAT: u32 = 1;
@@ -150,30 +141,11 @@ impl Desired {
         Settings {
             name: format!("holdfast up, process {}", std::process::id()),
             cluster_id: self.cluster_id.clone(),
-            policy: self.core_policy(),
+            policy: wanted::policy(&self.policy.spec, self.policy.spec.brokers),
             brokers: brokers.collect(),
             cluster: self.cluster(addresses),
             patience,
             tls: None,
-        }
-    }
-
-    fn core_policy(&self) -> Policy {
-        let spec = &self.policy.spec;
-        Policy {
-            brokers: spec.brokers,
-            replicas: spec.replicas,
-            min_in_sync_replicas: spec.min_in_sync_replicas,
-            shards: spec.shards,
-            flush: match spec.flush.mode {
-                FlushMode::Sync => holdfast_protocol::FlushMode::Sync,
-                FlushMode::Async => holdfast_protocol::FlushMode::Async,
-            },
-            detection_timeout_ms: spec.failover.detection_timeout.as_millis(),
-            unclean_election: match spec.unclean_election() {
-                UncleanElection::Never => holdfast_protocol::UncleanElection::Never,
-                UncleanElection::AllReported => holdfast_protocol::UncleanElection::AllReported,
-            },
         }
     }
 
@@ -191,18 +163,7 @@ impl Desired {
                 }],
             }
         };
-        control::Cluster {
-            brokers: (0..spec.brokers).map(broker).collect(),
-            shards: spec.shards,
-            flush_interval_ms: spec.flush.interval.as_millis(),
-            replica_lag_ms_max: REPLICA_LAG_MS_MAX,
-            clients_may_declare_topics: match spec.client_declared.topics {
-                ClientTopics::Deny => false,
-                ClientTopics::Create | ClientTopics::AutoCreate => true,
-            },
-            client_topic_partitions: spec.client_declared.partitions,
-            client_topic_partitions_max: CLIENT_PARTITIONS_MAX,
-        }
+        wanted::cluster(spec, (0..spec.brokers).map(broker).collect())
     }
 }
 
@@ -218,23 +179,7 @@ fn check_policy(old: &ReplicationPolicy, new: &ReplicationPolicy, problems: &mut
 }
 
 fn declaration(name: &str, topic: &StoredTopic) -> command::Topic {
-    let spec = &topic.resource.spec;
-    let cleanup = match spec.cleanup {
-        Cleanup::Delete => command::Cleanup::Delete,
-        Cleanup::Compact => command::Cleanup::Compact,
-    };
-    command::Topic {
-        id: topic.id.0.to_vec().into(),
-        name: name.to_owned(),
-        partitions: spec.partitions,
-        config: Some(command::TopicConfig {
-            retention_ms: spec.retention.time.as_millis(),
-            retention_bytes: spec.retention.bytes.map(holdfast_api::ByteSize::bytes),
-            cleanup: cleanup.into(),
-            message_bytes_max: spec.max_message_bytes,
-        }),
-        declared_by: command::Declarer::Yaml.into(),
-    }
+    wanted::topic(topic.id, name.to_owned(), &topic.resource.spec)
 }
 
 #[cfg(test)]

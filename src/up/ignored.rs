@@ -1,7 +1,7 @@
 //! What of the YAML is right, and has no effect on one machine: said, so that nobody counts on it.
 
 use holdfast_api::load::Loaded;
-use holdfast_api::policy::{ClientDeclared, ClientTopics, ReplicationPolicySpec};
+use holdfast_api::policy::{ClientDeclared, ReplicationPolicySpec};
 use holdfast_api::{DeletionPolicy, Topic};
 
 /// A line for each kind of which something has no effect.
@@ -39,10 +39,7 @@ fn of_policy(spec: &ReplicationPolicySpec) -> Vec<&'static str> {
         ("spec.resources", spec.resources.is_some()),
         ("spec.placement", spec.placement.is_some()),
         ("spec.paused", spec.paused),
-        ("spec.clientDeclared.topics: AutoCreate", declared.topics == ClientTopics::AutoCreate),
         ("spec.clientDeclared.queues", declared.queues != client.queues),
-        ("spec.clientDeclared.retention", declared.retention != client.retention),
-        ("spec.clientDeclared.maxTopics", declared.max_topics != client.max_topics),
         ("spec.clientDeclared.maxQueues", declared.max_queues != client.max_queues),
     ];
     all.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect()

@@ -44,6 +44,12 @@ pub struct ClusterView {
     pub min_in_sync_replicas: u32,
     /// Whether clients may declare topics.
     pub clients_may_declare_topics: bool,
+    /// Whether using a name that is not there declares a topic.
+    pub topics_are_auto_created: bool,
+    /// How many topics clients may declare.
+    pub client_topics_max: u32,
+    /// How long such a topic keeps messages where the client did not say, ms; `None`: for ever.
+    pub client_topic_retention_ms: Option<u64>,
     /// Partitions of a topic that a client declares without a number.
     pub client_topic_partitions: u32,
     /// The most partitions that a client may declare.

@@ -2,21 +2,13 @@
 
 use std::time::Duration;
 
-use holdfast_api::policy::{ClientTopics, FlushMode, UncleanElection};
-use holdfast_api::topic::Cleanup;
 use holdfast_api::{ReplicationPolicySpec, Topic};
-use holdfast_operator::{BrokerAddress, Settings};
-use holdfast_operator_core::Policy;
+use holdfast_operator::{BrokerAddress, Settings, wanted};
 use holdfast_protocol::{BrokerId, TopicId, command, control};
 use holdfast_transport::Tls;
 use kube::ResourceExt;
 
 use crate::names::{self, Key, PEER_PORT};
-
-/// The most partitions that a client may declare, as for a Topic.
-const CLIENT_PARTITIONS_MAX: u32 = 1024;
-/// A follower that was not at its leader's end for longer leaves the in-sync replicas.
-const REPLICA_LAG_MS_MAX: u64 = 10_000;
 
 /// The listener for clients in the cluster.
 const INTERNAL: &str = "internal";
@@ -66,49 +58,15 @@ impl Blueprint<'_> {
     pub(crate) fn settings(&self, tls: Tls) -> Settings {
         let brokers = (0..self.brokers)
             .map(|broker| BrokerAddress { id: BrokerId(broker), peer: self.peer(broker) });
+        let addresses = (0..self.brokers).map(|broker| self.address(broker));
         Settings {
             name: self.identity.to_owned(),
             cluster_id: names::cluster_id(self.key),
-            policy: self.policy(),
+            policy: wanted::policy(self.spec, self.brokers),
             brokers: brokers.collect(),
-            cluster: self.cluster(),
+            cluster: wanted::cluster(self.spec, addresses.collect()),
             patience: self.patience,
             tls: Some(tls),
-        }
-    }
-
-    fn policy(&self) -> Policy {
-        let spec = self.spec;
-        Policy {
-            brokers: self.brokers,
-            replicas: spec.replicas,
-            min_in_sync_replicas: spec.min_in_sync_replicas,
-            shards: spec.shards,
-            flush: match spec.flush.mode {
-                FlushMode::Sync => holdfast_protocol::FlushMode::Sync,
-                FlushMode::Async => holdfast_protocol::FlushMode::Async,
-            },
-            detection_timeout_ms: spec.failover.detection_timeout.as_millis(),
-            unclean_election: match spec.unclean_election() {
-                UncleanElection::Never => holdfast_protocol::UncleanElection::Never,
-                UncleanElection::AllReported => holdfast_protocol::UncleanElection::AllReported,
-            },
-        }
-    }
-
-    fn cluster(&self) -> control::Cluster {
-        let spec = self.spec;
-        control::Cluster {
-            brokers: (0..self.brokers).map(|broker| self.address(broker)).collect(),
-            shards: spec.shards,
-            flush_interval_ms: spec.flush.interval.as_millis(),
-            replica_lag_ms_max: REPLICA_LAG_MS_MAX,
-            clients_may_declare_topics: match spec.client_declared.topics {
-                ClientTopics::Deny => false,
-                ClientTopics::Create | ClientTopics::AutoCreate => true,
-            },
-            client_topic_partitions: spec.client_declared.partitions,
-            client_topic_partitions_max: CLIENT_PARTITIONS_MAX,
         }
     }
 
@@ -135,21 +93,5 @@ impl Blueprint<'_> {
 /// A Topic as it is declared to the brokers; `None` where its uid is none.
 pub(crate) fn declaration(topic: &Topic) -> Option<command::Topic> {
     let id = TopicId::try_from(topic.uid()?).ok()?;
-    let spec = &topic.spec;
-    let cleanup = match spec.cleanup {
-        Cleanup::Delete => command::Cleanup::Delete,
-        Cleanup::Compact => command::Cleanup::Compact,
-    };
-    Some(command::Topic {
-        id: id.0.to_vec().into(),
-        name: topic.topic_name(),
-        partitions: spec.partitions,
-        config: Some(command::TopicConfig {
-            retention_ms: spec.retention.time.as_millis(),
-            retention_bytes: spec.retention.bytes.map(holdfast_api::ByteSize::bytes),
-            cleanup: cleanup.into(),
-            message_bytes_max: spec.max_message_bytes,
-        }),
-        declared_by: command::Declarer::Yaml.into(),
-    })
+    Some(wanted::topic(id, topic.topic_name(), &topic.spec))
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use holdfast_protocol::topic::{Declarer, Topic, TopicConfig};
+use holdfast_protocol::topic::{Catalog, Declarer, Topic, TopicConfig};
 use holdfast_service::{CatalogError, ClusterView, Service};
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::protocol::StrBytes;
@@ -64,6 +64,26 @@ pub(crate) fn may_declare(cluster: &ClusterView) -> Result<(), Refusal> {
     }
     let message = "the policy does not let clients declare topics; declare it in YAML";
     Err(Refusal::new(Code::PolicyViolation, message))
+}
+
+/// Whether clients may declare one more topic.
+pub(crate) fn may_add(cluster: &ClusterView, catalog: &Catalog) -> Result<(), Refusal> {
+    may_declare(cluster)?;
+    let made = catalog.topics().filter(|topic| topic.declared_by == Declarer::Client).count();
+    let most = cluster.client_topics_max;
+    if made < most as usize {
+        return Ok(());
+    }
+    let message = format!(
+        "clients have made {made} topics, and the policy allows {most}: delete some, or raise \
+         spec.clientDeclared.maxTopics"
+    );
+    Err(Refusal::new(Code::PolicyViolation, message))
+}
+
+/// What a topic is that a client says nothing more of.
+pub(crate) fn defaults(cluster: &ClusterView) -> TopicConfig {
+    TopicConfig { retention_ms: cluster.client_topic_retention_ms, ..TopicConfig::default() }
 }
 
 /// Whether clients may change or delete this topic: what YAML declares, YAML changes.

@@ -96,7 +96,7 @@ impl<S: Service> Create<'_, S> {
             let message = format!("topic '{name}' already exists");
             return Err(Refusal::new(Code::TopicAlreadyExists, message));
         }
-        topics::may_declare(self.cluster)
+        topics::may_add(self.cluster, &self.call.context().service.catalog())
     }
 
     /// How many partitions the topic is to have.
@@ -161,7 +161,7 @@ pub(super) fn partitions(count: i32, cluster: &ClusterView) -> Result<u32, Refus
 }
 
 fn config(asked: &[CreatableTopicConfig], cluster: &ClusterView) -> Result<TopicConfig, Refusal> {
-    let mut config = TopicConfig::default();
+    let mut config = topics::defaults(cluster);
     for entry in asked {
         let refuse = |message| Refusal::new(Code::InvalidConfig, message);
         let null = || refuse(format!("null value not supported for {}", &*entry.name));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_protocol::TopicId;
-use holdfast_protocol::topic::{Catalog, Topic, TopicConfig, is_valid_name};
+use holdfast_protocol::topic::{Catalog, Topic, is_valid_name};
 use holdfast_service::{CatalogError, ClusterView, Service};
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -82,7 +82,7 @@ impl<S: Service> View<'_, S> {
         asked: Option<Vec<MetadataRequestTopic>>,
         may_create: bool,
     ) -> Vec<MetadataResponseTopic> {
-        let creates = may_create && self.cluster.clients_may_declare_topics;
+        let creates = may_create && self.cluster.topics_are_auto_created;
         let named = asked.as_deref().unwrap_or_default();
         // What is made anyway need not be waited for.
         let known = |catalog: &Catalog| creates || named.iter().all(|topic| knows(catalog, topic));
@@ -135,8 +135,9 @@ impl<S: Service> View<'_, S> {
     /// Makes a topic that a client asks for.
     async fn create(&self, name: &str) -> Result<Arc<Topic>, Code> {
         let service = &self.call.context().service;
+        topics::may_add(self.cluster, &service.catalog()).map_err(|refusal| refusal.code)?;
         let partitions = self.cluster.client_topic_partitions.max(1);
-        let topic = topics::new(service, name, partitions, TopicConfig::default());
+        let topic = topics::new(service, name, partitions, topics::defaults(self.cluster));
         let id = topic.id;
         match service.declare_topic(topic).await {
             Ok(()) => {

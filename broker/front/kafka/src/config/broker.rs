@@ -51,7 +51,7 @@ pub(crate) fn describe(broker: u32, cluster: &ClusterView) -> Vec<Entry> {
         of_policy("advertised.listeners", listeners.join(","), Type::List),
         of_policy(
             "auto.create.topics.enable",
-            cluster.clients_may_declare_topics.to_string(),
+            cluster.topics_are_auto_created.to_string(),
             Type::Boolean,
         ),
         of_policy("broker.id", broker.to_string(), Type::Int),

@@ -113,7 +113,7 @@ pub(crate) fn change(
         let list = || list_of(*applied, *kind, config, name);
         let value = match change {
             Change::Set(value) => value.trim().to_owned(),
-            Change::Reset => current(*applied, &TopicConfig::default()),
+            Change::Reset => current(*applied, &crate::topics::defaults(cluster)),
             Change::Append(value) => with(list()?, value),
             Change::Subtract(value) => without(list()?, value),
         };

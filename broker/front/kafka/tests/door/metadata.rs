@@ -121,7 +121,7 @@ async fn topics_are_made_when_both_sides_allow_it() {
     assert_eq!(answer.topics[0].partitions.len(), 3);
     let answer = client.call(12, &asking(&["no/such"])).await;
     assert_eq!(answer.topics[0].error_code, Code::InvalidTopicException.code());
-    memory.state().cluster.clients_may_declare_topics = false;
+    memory.state().cluster.topics_are_auto_created = false;
     let answer = client.call(12, &asking(&["other"])).await;
     assert_eq!(answer.topics[0].error_code, Code::UnknownTopicOrPartition.code());
 }

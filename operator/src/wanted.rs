@@ -1,0 +1,77 @@
+//! What the resources want, in the words of the core and of the brokers: the same on Kubernetes and
+//! on one machine.
+
+use holdfast_api::policy::{ClientTopics, FlushMode, ReplicationPolicySpec, UncleanElection};
+use holdfast_api::topic::{Cleanup, TopicSpec};
+use holdfast_operator_core::Policy;
+use holdfast_protocol::{TopicId, command, control};
+
+/// The most partitions that a client may declare, as for a Topic.
+const CLIENT_PARTITIONS_MAX: u32 = 1024;
+/// A follower that was not at its leader's end for longer leaves the in-sync replicas.
+const REPLICA_LAG_MS_MAX: u64 = 10_000;
+
+/// What elections among `brokers` brokers follow.
+#[must_use]
+pub fn policy(spec: &ReplicationPolicySpec, brokers: u32) -> Policy {
+    Policy {
+        brokers,
+        replicas: spec.replicas,
+        min_in_sync_replicas: spec.min_in_sync_replicas,
+        shards: spec.shards,
+        flush: match spec.flush.mode {
+            FlushMode::Sync => holdfast_protocol::FlushMode::Sync,
+            FlushMode::Async => holdfast_protocol::FlushMode::Async,
+        },
+        detection_timeout_ms: spec.failover.detection_timeout.as_millis(),
+        unclean_election: match spec.unclean_election() {
+            UncleanElection::Never => holdfast_protocol::UncleanElection::Never,
+            UncleanElection::AllReported => holdfast_protocol::UncleanElection::AllReported,
+        },
+    }
+}
+
+/// What the brokers at these addresses are told.
+#[must_use]
+pub fn cluster(
+    spec: &ReplicationPolicySpec,
+    brokers: Vec<control::BrokerAddress>,
+) -> control::Cluster {
+    let clients = &spec.client_declared;
+    control::Cluster {
+        brokers,
+        shards: spec.shards,
+        flush_interval_ms: spec.flush.interval.as_millis(),
+        replica_lag_ms_max: REPLICA_LAG_MS_MAX,
+        clients_may_declare_topics: match clients.topics {
+            ClientTopics::Deny => false,
+            ClientTopics::Create | ClientTopics::AutoCreate => true,
+        },
+        client_topic_partitions: clients.partitions,
+        client_topic_partitions_max: CLIENT_PARTITIONS_MAX,
+        topics_are_auto_created: clients.topics == ClientTopics::AutoCreate,
+        client_topic_retention_ms: clients.retention.as_millis(),
+        client_topics_max: clients.max_topics,
+    }
+}
+
+/// A Topic as it is declared to the brokers.
+#[must_use]
+pub fn topic(id: TopicId, name: String, spec: &TopicSpec) -> command::Topic {
+    let cleanup = match spec.cleanup {
+        Cleanup::Delete => command::Cleanup::Delete,
+        Cleanup::Compact => command::Cleanup::Compact,
+    };
+    command::Topic {
+        id: id.0.to_vec().into(),
+        name,
+        partitions: spec.partitions,
+        config: Some(command::TopicConfig {
+            retention_ms: spec.retention.time.as_millis(),
+            retention_bytes: spec.retention.bytes.map(holdfast_api::ByteSize::bytes),
+            cleanup: cleanup.into(),
+            message_bytes_max: spec.max_message_bytes,
+        }),
+        declared_by: command::Declarer::Yaml.into(),
+    }
+}
