@@ -24,7 +24,7 @@ demo-check: build ## the demo that drives itself: produce, kill -9 a leader, rea
 	tests/demo-check
 
 .PHONY: test
-test: lint unit demo-check clients ## everything that continuous integration runs
+test: lint unit demo-check clients disks ## everything that continuous integration runs
 
 .PHONY: lint
 lint: $(DENY) ## formatting, clippy, licences, generated files
@@ -48,6 +48,14 @@ simulate: ## whole clusters in one thread with fresh seeds, for TIME=600 seconds
 .PHONY: clients
 clients: build ## other people's clients against three local brokers
 	tests/clients/run
+
+.PHONY: disks
+disks: build ## three brokers on disks that lose, fail, fill up and rot; needs root and /dev/fuse
+	tests/lyingdisk/run
+
+.PHONY: lying-disk
+lying-disk: build ## the same at length, with more seeds
+	tests/lyingdisk/run --long
 
 .PHONY: image
 image: ## the one image, as .cache/image/holdfast.tar; needs no docker

@@ -69,26 +69,28 @@ class Story:
 
 
 class Load:
-    """Writes numbered messages until it is stopped: one for each key in turn, key k to partition k mod PARTITIONS."""
+    """Writes numbered messages until it is stopped: one for each key in turn, key k to partition k mod PARTITIONS.
 
-    def __init__(self, writer, story):
-        self.writer, self.story = writer, story
+    Numbers begin with `first`.
+    """
+
+    def __init__(self, writer, story, first=0):
+        self.writer, self.story, self.next = writer, story, first
         self.ending = threading.Event()
         self.problem = None
         self.thread = threading.Thread(target=self._work, daemon=True)
 
     def _work(self):
         try:
-            seq = 0
             while not self.ending.is_set():
                 for k in range(KEYS):
-                    self.story.sent(f"key-{k}", seq)
-                    self.writer.send(k % PARTITIONS, f"key-{k}", seq)
+                    self.story.sent(f"key-{k}", self.next)
+                    self.writer.send(k % PARTITIONS, f"key-{k}", self.next)
                 self.writer.poll()
                 while self.story.in_flight() > IN_FLIGHT_MAX and not self.ending.is_set():
                     self.writer.poll()
                     time.sleep(PACE_S)
-                seq += 1
+                self.next += 1
                 time.sleep(PACE_S)
             self.writer.finish()
         except Exception as problem:  # told to the test's own thread, which fails with it

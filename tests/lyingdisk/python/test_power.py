@@ -1,0 +1,67 @@
+"""Power cuts, under real brokers that flush what they promise and a stock client that writes throughout."""
+
+import os
+import subprocess
+
+import own
+import pytest
+from conftest import wait_until
+from faults import Story
+from harness import history
+from rig import rig
+from story import TOPIC, fault, judged, make_topic, read_to_the_end, recovers, writing
+
+SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "shim", "skip_flush.c")
+# Of what was not flushed: nothing is left, or any part of it, torn and in any order.
+SEEDS = [int(seed) for seed in os.environ.get("LYING_DISK_SEEDS", "1").split()]
+ALL = list(range(own.BROKERS))
+
+
+@pytest.mark.parametrize("seed", [None, *SEEDS])
+def test_sync_loses_nothing(seed):
+    """Of one broker, of two at once, of all three at once: everything acknowledged is there."""
+    story = Story()
+    with rig() as made:
+        make_topic(made.cluster)
+        with writing(made.cluster, story) as load:
+            for count in (1, 2, 3):
+                load.go_on("the load runs")
+                # The leader of the first partition is among them.
+                leader = made.cluster.leader(TOPIC)
+                victims = sorted(ALL, key=lambda broker: (broker - leader) % own.BROKERS)[:count]
+                fault(story, f"power cut of {count}")
+                made.power_cycle(victims, seed)
+                recovers(made, load)
+            load.stop()
+        verdict = judged(made.cluster, story)
+    assert verdict.acked == story.settled
+
+
+@pytest.mark.parametrize("flushes", [True, False])
+def test_a_broker_that_skips_its_flushes_is_seen(flushes, tmp_path):
+    """That the tests above can fail: brokers that acknowledge what they did not flush lose it, and the judge says so."""
+    shim, flag = tmp_path / "skip_flush.so", tmp_path / "skip"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", shim, SHIM, "-ldl"], check=True)
+    story = Story()
+    with rig(environment={"LD_PRELOAD": str(shim), "SKIP_FLUSH": str(flag)}) as made:
+        make_topic(made.cluster)
+        with writing(made.cluster, story) as load:
+            load.go_on("the load runs")
+            if not flushes:
+                flag.touch()
+            load.go_on("the load goes on")
+            load.stop()
+        made.power_cycle(ALL)
+        flag.unlink(missing_ok=True)
+        wait_until("every replica is in sync", made.cluster.healthy)
+        # A producer that was there would know what is missing, and refuse to go on.
+        with writing(made.cluster, story, load.next) as load:
+            load.go_on("the load runs again")
+            load.stop()
+        reads = read_to_the_end(made.cluster)
+    assert story.failed == [], story.failed[0]
+    verdict = history.judge(story.events + reads)
+    if flushes:
+        assert not verdict.problems, str(verdict)
+    else:
+        assert "lost" in verdict.kinds, f"a loss was provoked, and the judge does not see it: {verdict}"
