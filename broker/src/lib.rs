@@ -103,8 +103,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let node = Arc::new(Node::new(settings, tls, volume));
     {
         let node = Arc::clone(&node);
-        let opened = tokio::task::block_in_place(move || node.open_known());
-        opened?;
+        tokio::task::block_in_place(move || node.open_known())?;
     }
     serve_grpc(&node, peer);
     node.spawn(http::serve(Arc::clone(&node), http));

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
+use tracing::error;
 
 use crate::Settings;
 use crate::leaving::Leaving;
@@ -25,6 +26,11 @@ use crate::peer::client::Links;
 use crate::refusals::Refusals;
 use crate::shard::{self, Handle};
 
+/// Leaves 53 bits, which every reader of JSON takes as they are.
+const PROCESS_SHIFT: u32 = 11;
+/// Exit code of a broker whose volume was put back to an older state: it starts anew.
+const VOLUME_ROLLED_BACK: i32 = 75;
+
 /// The shared heart of a broker.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -32,6 +38,8 @@ pub(crate) struct Node {
     tls: Option<Tls>,
     volume: Mutex<Option<Volume>>,
     boot: Boot,
+    /// Tells this process from others that count the same boot.
+    process: u64,
     shards: RwLock<BTreeMap<ShardId, Handle>>,
     cluster: ArcSwap<ClusterView>,
     told: ArcSwap<control::Cluster>,
@@ -69,6 +77,7 @@ impl Node {
             ClusterView { cluster_id: settings.cluster.clone(), ..ClusterView::default() };
         Self {
             boot: volume.boot(),
+            process: uuid::Uuid::new_v4().as_u64_pair().0 >> PROCESS_SHIFT,
             volume: Mutex::new(Some(volume)),
             settings,
             tls,
@@ -147,6 +156,36 @@ impl Node {
         self.boot
     }
 
+    /// What this broker tells an operator of itself first.
+    pub(crate) fn hello(&self) -> control::BrokerHello {
+        control::BrokerHello {
+            broker: self.broker().0,
+            boot_counter: self.boot.counter,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process: self.process,
+            renewed: self.boot.renews_all(),
+        }
+    }
+
+    /// Ends the process, so that the next one gives every replica another name: the volume was put
+    /// back to an older state since the start that is counted by `counter`.
+    ///
+    /// # Errors
+    /// Where that could not be noted on the volume.
+    pub(crate) fn renew_volume(&self, counter: u64) -> Result<(), holdfast_log::Error> {
+        let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without a volume this process ends already, and is found out again in its next life.
+        let Some(volume) = volume.as_ref() else { return Ok(()) };
+        volume.renew(counter)?;
+        error!(
+            counted = self.boot.counter,
+            remembered = counter,
+            "the volume was put back to an older state; starting anew, so that nobody takes its \
+             replicas for what they were: they must catch up again"
+        );
+        std::process::exit(VOLUME_ROLLED_BACK)
+    }
+
     pub(crate) fn cluster_id(&self) -> &str {
         &self.settings.cluster
     }
@@ -189,13 +228,16 @@ impl Node {
         Ok(())
     }
 
-    /// Opens every shard that has data on the volume.
+    /// Opens every shard that has data on the volume, and settles it then.
     pub(crate) fn open_known(self: &Arc<Self>) -> Result<(), shard::OpenError> {
         let known = {
             let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner);
             volume.as_ref().map_or(Ok(Vec::new()), Volume::shards)?
         };
-        known.into_iter().try_for_each(|shard| self.open_shard(shard))
+        known.into_iter().try_for_each(|shard| self.open_shard(shard))?;
+        let volume = self.volume.lock().unwrap_or_else(PoisonError::into_inner);
+        volume.as_ref().map_or(Ok(()), Volume::settle)?;
+        Ok(())
     }
 
     /// Notes that the broker ended in order.

@@ -3,7 +3,7 @@
 use holdfast_operator_core::{Input, IsrRequest, Message, Report};
 use holdfast_protocol::control::{self, from_broker, to_broker};
 use holdfast_protocol::wire::{self, Error};
-use holdfast_protocol::{BrokerId, Epoch, Position, ShardId};
+use holdfast_protocol::{BrokerId, Epoch, Position, ShardId, Start};
 
 /// The longest reason or failure that is taken from a broker, characters.
 const TEXT_MAX: usize = 500;
@@ -36,7 +36,7 @@ fn report(wire: control::ReplicaReport) -> Result<Report, Error> {
 pub(crate) fn input(broker: BrokerId, message: control::FromBroker) -> Result<Input, Error> {
     use from_broker::Message as From;
     Ok(match message.message.ok_or(Error::Missing("message"))? {
-        From::Hello(hello) => Input::Connected { broker, boot: hello.boot_counter },
+        From::Hello(hello) => connected(broker, &hello),
         From::Reports(reports) => Input::Reports {
             broker,
             complete: reports.complete,
@@ -60,6 +60,12 @@ pub(crate) fn input(broker: BrokerId, message: control::FromBroker) -> Result<In
     })
 }
 
+/// A session of `broker` has begun with this hello.
+pub(crate) fn connected(broker: BrokerId, hello: &control::BrokerHello) -> Input {
+    let start = Start { broker, counter: hello.boot_counter, process: hello.process };
+    Input::Connected { start, renewed: hello.renewed }
+}
+
 /// `message` as it is sent.
 pub(crate) fn message(message: &Message) -> control::ToBroker {
     let message = match message {
@@ -73,6 +79,9 @@ pub(crate) fn message(message: &Message) -> control::ToBroker {
                 accepted: *accepted,
                 record: record.as_ref().map(Into::into),
             })
+        }
+        Message::RenewVolume { counter } => {
+            to_broker::Message::RenewVolume(control::RenewVolume { boot_counter: *counter })
         }
     };
     to(message)

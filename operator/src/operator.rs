@@ -339,9 +339,9 @@ impl Executor {
 
     async fn handle_event(&mut self, event: session::Event) {
         match event {
-            session::Event::Began { broker, boot, outbox } => {
+            session::Event::Began { broker, connected, outbox } => {
                 self.outboxes.insert(broker, outbox);
-                self.handle(Input::Connected { broker, boot }).await;
+                self.handle(connected).await;
             }
             session::Event::Input(input) => {
                 if let Input::Broken { broker } = &input {
@@ -431,6 +431,7 @@ fn tell(event: &Event) {
         | Event::Leaderless { .. }
         | Event::Resigned { .. }
         | Event::PossibleLoss { .. }
+        | Event::VolumeRolledBack { .. }
         | Event::Frozen { .. } => warn!(reason, "{event}"),
         Event::LeaderElected { .. }
         | Event::BrokerStopped { .. }

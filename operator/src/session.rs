@@ -17,7 +17,7 @@ use tonic::Streaming;
 use tracing::{debug, info};
 
 use crate::client::{DialError, chain, dial};
-use crate::convert::{input, to};
+use crate::convert::{connected, input, to};
 use crate::settings::{BrokerAddress, Settings};
 
 /// Messages that wait to be sent to one broker; more, and the session is begun anew, for a new
@@ -34,7 +34,7 @@ const DIAL_MAX: Duration = Duration::from_secs(2);
 /// What the operator's task hears of sessions.
 pub(crate) enum Event {
     /// A broker's session began; what is sent goes in here.
-    Began { broker: BrokerId, boot: u64, outbox: mpsc::Sender<control::ToBroker> },
+    Began { broker: BrokerId, connected: Input, outbox: mpsc::Sender<control::ToBroker> },
     /// Something for the planner.
     Input(Input),
 }
@@ -140,7 +140,7 @@ impl Session {
         let limit = self.settings.detection_timeout().min(DIAL_MAX);
         let mut client = dial(&self.settings, &self.address, limit).await?;
         send(&outbox, hello)?;
-        let (boot, mut incoming) = match timeout(limit, async {
+        let (hello, mut incoming) = match timeout(limit, async {
             let stream = ReceiverStream::new(sending);
             let answer = client.session(stream).await.map_err(no_session)?;
             let mut incoming = answer.into_inner();
@@ -155,9 +155,10 @@ impl Session {
         send(&outbox, to_broker::Message::Cluster(self.settings.cluster.clone()))?;
         self.gone = 0;
         self.seen = true;
-        info!(broker = %self.address.id, boot, "session begun");
+        info!(broker = %self.address.id, boot = hello.boot_counter, "session begun");
         let renewed = outbox.downgrade();
-        let began = Event::Began { broker: self.address.id, boot, outbox };
+        let connected = connected(self.address.id, &hello);
+        let began = Event::Began { broker: self.address.id, connected, outbox };
         self.events.send(began).await.map_err(|_| End::Stopping)?;
         self.keep(&renewed, &mut incoming).await
     }
@@ -165,7 +166,7 @@ impl Session {
     async fn expect_hello(
         &self,
         incoming: &mut Streaming<control::FromBroker>,
-    ) -> Result<u64, End> {
+    ) -> Result<control::BrokerHello, End> {
         use control::from_broker::Message;
         let first = incoming.message().await.map_err(no_session)?;
         let Some(Message::Hello(hello)) = first.and_then(|first| first.message) else {
@@ -176,7 +177,7 @@ impl Session {
             return Err(End::Stranger { expected, found });
         }
         debug!(broker = %found, version = hello.version, "hello");
-        Ok(hello.boot_counter)
+        Ok(hello)
     }
 
     /// Passes on what the broker says, and sends heartbeats, until either side ends.

@@ -69,6 +69,7 @@ fn is_told(event: &Event) -> bool {
         | Event::IsrShrunk { .. }
         | Event::IsrExpanded { .. }
         | Event::PossibleLoss { .. }
+        | Event::VolumeRolledBack { .. }
         | Event::Frozen { .. }
         | Event::Adopted { .. } => true,
     }

@@ -1,8 +1,11 @@
 //! The data directory of one broker: its lock, its layout version, its boots.
 //!
 //! `lock` is locked for as long as the process has the volume and names the process that did so
-//! last; `volume` is a frame of boot counter (8), clean-stop marker (1) and the kernel's boot id
+//! last; `volume` is a frame of boot counter (8), how it was left (1) and the kernel's boot id
 //! (counted bytes); `shards/<n>/` are the logs. The version of `volume` is that of the layout.
+//!
+//! What a start found is kept until every replica has drawn its consequences
+//! ([`Volume::settle`]): a start that ends before finds the same again.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -46,13 +49,52 @@ pub struct Boot {
     pub fresh: bool,
     /// The volume's own file was missing or rotten beside shards: the counter began anew.
     pub damaged: bool,
+    /// It was put back to an older state, as its operator found ([`Volume::renew`]).
+    pub rolled_back: bool,
+}
+
+impl Boot {
+    /// Whether no replica on the volume is what it was, whatever its log looks like.
+    #[must_use]
+    pub fn renews_all(&self) -> bool {
+        self.fresh || self.damaged || self.rolled_back
+    }
+}
+
+/// How the volume was left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Left {
+    /// In use, or by a crash.
+    #[default]
+    Open,
+    /// In order.
+    Clean,
+    /// Its own file was damaged, and not every replica has another name yet.
+    Damaged,
+    /// It was put back to an older state, and not every replica has another name yet.
+    RolledBack,
+}
+
+impl Left {
+    fn code(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::Clean => 1,
+            Self::Damaged => 2,
+            Self::RolledBack => 3,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Open, Self::Clean, Self::Damaged, Self::RolledBack].get(usize::from(code)).copied()
+    }
 }
 
 /// What the file `volume` holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct State {
     counter: u64,
-    clean: bool,
+    left: Left,
     boot_id: String,
 }
 
@@ -93,15 +135,38 @@ impl Volume {
         let last = last.unwrap_or_default();
         let boot = Boot {
             counter: last.counter + 1,
-            clean: last.clean,
+            clean: last.left == Left::Clean,
             same_kernel_boot: !boot_id.is_empty() && last.boot_id == boot_id,
             fresh,
-            damaged,
+            damaged: damaged || last.left == Left::Damaged,
+            rolled_back: last.left == Left::RolledBack,
         };
         let (disk, data_dir) = (disk.clone(), data_dir.to_owned());
         let volume = Self { disk, data_dir, boot_id, boot, _lock: lock };
-        volume.save(false)?;
+        let left = match last.left {
+            _ if damaged => Left::Damaged,
+            Left::Open | Left::Clean => Left::Open,
+            Left::Damaged | Left::RolledBack => last.left,
+        };
+        volume.save(left, boot.counter, &last.boot_id)?;
         Ok(volume)
+    }
+
+    /// Notes that every replica that lies here has drawn its consequences from [`Volume::boot`].
+    ///
+    /// # Errors
+    /// Any IO error; the next boot finds what this one found.
+    pub fn settle(&self) -> Result<(), Error> {
+        self.save(Left::Open, self.boot.counter, &self.boot_id)
+    }
+
+    /// Notes that the volume was put back to an older state: the next boot gives every replica
+    /// another name, and counts on from `counter`, where that is more. End this one.
+    ///
+    /// # Errors
+    /// Any IO error; nothing is noted then.
+    pub fn renew(&self, counter: u64) -> Result<(), Error> {
+        self.save(Left::RolledBack, counter.max(self.boot.counter), &self.boot_id)
     }
 
     /// What opening found.
@@ -129,25 +194,25 @@ impl Volume {
     /// # Errors
     /// Any IO error; the next boot is an unclean one then.
     pub fn close_cleanly(self) -> Result<(), Error> {
-        self.save(true)
+        self.save(Left::Clean, self.boot.counter, &self.boot_id)
     }
 
-    fn save(&self, clean: bool) -> Result<(), Error> {
+    fn save(&self, left: Left, counter: u64, boot_id: &str) -> Result<(), Error> {
         let mut out = Vec::new();
-        out.put_u64(self.boot.counter);
-        out.push(u8::from(clean));
-        out.put_count(self.boot_id.len());
-        out.extend_from_slice(self.boot_id.as_bytes());
+        out.put_u64(counter);
+        out.push(left.code());
+        out.put_count(boot_id.len());
+        out.extend_from_slice(boot_id.as_bytes());
         FORMAT.replace(&self.disk, &self.data_dir.join("volume"), &[&out])
     }
 }
 
 fn parse(fields: &mut Fields<'_>) -> Option<State> {
     let counter = fields.u64()?;
-    let clean = fields.u8()? != 0;
+    let left = Left::from_code(fields.u8()?)?;
     let length = fields.count(1)?;
     let boot_id = String::from_utf8(fields.bytes(length)?.to_vec()).ok()?;
-    Some(State { counter, clean, boot_id })
+    Some(State { counter, left, boot_id })
 }
 
 fn shards(disk: &Disk, data_dir: &Path) -> Result<Vec<ShardId>, Error> {
@@ -187,25 +252,67 @@ fn lock(data_dir: &Path) -> Result<File, Error> {
 mod tests {
     use super::*;
 
+    /// A start that opens all replicas, and is killed then.
+    fn start(data: &Path, kernel: &str) -> Boot {
+        let volume = Volume::open(data, kernel).unwrap();
+        volume.settle().unwrap();
+        volume.boot()
+    }
+
     #[test]
     fn boots_are_counted_and_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("a/b");
-        let first = Volume::open(&data, "kernel-1\n").unwrap();
-        assert_eq!(
-            first.boot(),
-            Boot { counter: 1, clean: false, same_kernel_boot: false, fresh: true, damaged: false }
-        );
-        drop(first);
-        let crashed = Volume::open(&data, "kernel-1").unwrap().boot();
+        let first = start(&data, "kernel-1\n");
+        assert!(first.fresh && first.renews_all());
+        assert!(!first.clean && !first.same_kernel_boot && !first.damaged && !first.rolled_back);
+        assert_eq!(first.counter, 1);
+        let crashed = start(&data, "kernel-1");
         assert_eq!(crashed.counter, 2);
-        assert!(!crashed.clean && crashed.same_kernel_boot && !crashed.fresh);
+        assert!(!crashed.clean && crashed.same_kernel_boot && !crashed.renews_all());
         Volume::open(&data, "kernel-2").unwrap().close_cleanly().unwrap();
-        let closed = Volume::open(&data, "kernel-3").unwrap().boot();
+        let closed = start(&data, "kernel-3");
         assert_eq!(closed.counter, 4);
         assert!(closed.clean && !closed.same_kernel_boot);
         // Whatever happens next is unclean until it is closed again.
-        assert!(!Volume::open(&data, "kernel-3").unwrap().boot().clean);
+        assert!(!start(&data, "kernel-3").clean);
+    }
+
+    #[test]
+    fn a_start_that_ends_before_all_replicas_are_open_finds_the_same_again() {
+        let dir = tempfile::tempdir().unwrap();
+        start(dir.path(), "kernel-1");
+        let killed = |kernel| Volume::open(dir.path(), kernel).unwrap().boot();
+        // The machine stopped: what was not flushed is gone, whoever starts first to see it.
+        assert!(!killed("kernel-2").same_kernel_boot);
+        assert!(!killed("kernel-2").same_kernel_boot);
+        assert!(!start(dir.path(), "kernel-2").same_kernel_boot);
+        assert!(start(dir.path(), "kernel-2").same_kernel_boot);
+        std::fs::create_dir(dir.path().join("shards/0")).unwrap();
+        std::fs::write(dir.path().join("volume"), b"rot").unwrap();
+        assert!(killed("kernel-2").damaged);
+        assert!(killed("kernel-2").damaged);
+        assert!(start(dir.path(), "kernel-2").damaged);
+        assert!(!start(dir.path(), "kernel-2").renews_all());
+    }
+
+    #[test]
+    fn a_volume_that_was_put_back_counts_on_and_is_renewed() {
+        let dir = tempfile::tempdir().unwrap();
+        start(dir.path(), "kernel-1");
+        Volume::open(dir.path(), "kernel-1").unwrap().renew(7).unwrap();
+        for counter in [8, 9] {
+            let killed = Volume::open(dir.path(), "kernel-1").unwrap().boot();
+            assert!(killed.rolled_back && killed.renews_all());
+            assert_eq!(killed.counter, counter);
+        }
+        assert!(start(dir.path(), "kernel-1").rolled_back);
+        assert!(!start(dir.path(), "kernel-1").rolled_back);
+        // It never counts back.
+        let volume = Volume::open(dir.path(), "kernel-1").unwrap();
+        volume.renew(3).unwrap();
+        drop(volume);
+        assert_eq!(Volume::open(dir.path(), "kernel-1").unwrap().boot().counter, 13);
     }
 
     #[test]
@@ -229,11 +336,11 @@ mod tests {
         assert_eq!(volume.shards().unwrap(), [ShardId(9), ShardId(10)]);
         drop(volume);
         std::fs::write(dir.path().join("volume"), b"rot").unwrap();
-        let boot = Volume::open(dir.path(), "k").unwrap().boot();
+        let boot = start(dir.path(), "k");
         assert!(boot.damaged && !boot.fresh && !boot.clean && !boot.same_kernel_boot);
         assert_eq!(boot.counter, 1);
         std::fs::remove_file(dir.path().join("volume")).unwrap();
-        let boot = Volume::open(dir.path(), "k").unwrap().boot();
+        let boot = start(dir.path(), "k");
         assert!(boot.damaged && !boot.fresh);
     }
 }

@@ -63,6 +63,31 @@ pub enum UncleanElection {
     AllReported,
 }
 
+/// A start of a broker on its volume.
+///
+/// The counter is kept on the volume and grows with every start. The newest start of each broker is
+/// remembered in the record of the catalog's shard, so that a volume that was put back to an
+/// older state is noticed: it counts what it counted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Start {
+    /// Which broker.
+    pub broker: BrokerId,
+    /// How often its volume had been opened, this time included; 0 where it does not tell.
+    pub counter: u64,
+    /// Drawn at the start: tells two starts with the same counter apart.
+    pub process: u64,
+}
+
+impl Start {
+    /// Whether `later`, of the same broker, can't have come after this start on this volume.
+    #[must_use]
+    pub fn is_undone_by(&self, later: &Self) -> bool {
+        let told = self.counter > 0 && later.counter > 0;
+        let again = later.counter == self.counter && later.process != self.process;
+        told && (later.counter < self.counter || again)
+    }
+}
+
 /// The consensus record of one shard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,6 +112,9 @@ pub struct ShardRecord {
     /// position only when it first meets an epoch at or after one recorded here.
     #[serde(default)]
     pub unclean_epoch: Option<Epoch>,
+    /// The newest start of each broker, by its number. Only in the record of the catalog's shard.
+    #[serde(default)]
+    pub starts: Vec<Start>,
 }
 
 impl ShardRecord {
@@ -100,5 +128,28 @@ impl ShardRecord {
     #[must_use]
     pub fn may_commit(&self) -> bool {
         self.isr.len() >= self.min_in_sync_replicas as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_was_counted_before_undoes_what_came_since() {
+        let start = |counter, process| Start { broker: BrokerId(1), counter, process };
+        let known = start(7, 70);
+        for (later, undone) in [
+            (start(8, 80), false),
+            // The same process in another session.
+            (start(7, 70), false),
+            // A copy from before this start was started instead of it.
+            (start(7, 71), true),
+            (start(3, 30), true),
+            // It does not tell.
+            (start(0, 30), false),
+        ] {
+            assert_eq!(known.is_undone_by(&later), undone, "{later:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::control;
 use crate::ids::{BrokerId, Epoch, Incarnation, ShardId};
-use crate::record::{FlushMode, Member, ShardRecord, Version};
+use crate::record::{FlushMode, Member, ShardRecord, Start, Version};
 
 /// A record on the wire that is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,18 @@ impl TryFrom<control::Member> for Member {
     }
 }
 
+impl From<Start> for control::Start {
+    fn from(start: Start) -> Self {
+        Self { broker: start.broker.0, counter: start.counter, process: start.process }
+    }
+}
+
+impl From<control::Start> for Start {
+    fn from(wire: control::Start) -> Self {
+        Self { broker: BrokerId(wire.broker), counter: wire.counter, process: wire.process }
+    }
+}
+
 impl From<&ShardRecord> for control::ShardRecord {
     fn from(record: &ShardRecord) -> Self {
         let flush = match record.flush {
@@ -65,6 +77,7 @@ impl From<&ShardRecord> for control::ShardRecord {
             min_in_sync_replicas: record.min_in_sync_replicas,
             flush: flush.into(),
             unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
+            starts: record.starts.iter().map(|start| (*start).into()).collect(),
         }
     }
 }
@@ -87,6 +100,7 @@ impl TryFrom<control::ShardRecord> for ShardRecord {
             min_in_sync_replicas: wire.min_in_sync_replicas,
             flush,
             unclean_epoch: wire.unclean_epoch.map(Epoch),
+            starts: wire.starts.into_iter().map(Into::into).collect(),
         })
     }
 }

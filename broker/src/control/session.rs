@@ -62,13 +62,7 @@ struct Session {
 
 impl Session {
     async fn run(&mut self, messages: &mut Streaming<ToBroker>) -> Result<(), Status> {
-        let boot = self.node.boot();
-        let hello = control::BrokerHello {
-            broker: self.node.broker().0,
-            boot_counter: boot.counter,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        self.send(from_broker::Message::Hello(hello)).await?;
+        self.send(from_broker::Message::Hello(self.node.hello())).await?;
         self.report(true).await?;
         let node = Arc::clone(&self.node);
         loop {
@@ -128,7 +122,19 @@ impl Session {
                 self.node.leaving.let_go();
                 Ok(())
             }
+            Some(to_broker::Message::RenewVolume(renew)) => self.renew(renew).await,
             Some(to_broker::Message::Hello(_)) | None => Ok(()),
+        }
+    }
+
+    /// Ends this process, unless the volume can't be written; then the next session tells again.
+    async fn renew(&self, renew: control::RenewVolume) -> Result<(), Status> {
+        let node = Arc::clone(&self.node);
+        let renewed = tokio::task::spawn_blocking(move || node.renew_volume(renew.boot_counter));
+        match renewed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Status::internal(error.to_string())),
+            Err(error) => Err(Status::internal(error.to_string())),
         }
     }
 

@@ -47,6 +47,7 @@ pub(super) fn settle_identity(
             Some("it was being built from a checkpoint that is not here".to_owned())
         }
         None if boot.damaged => Some("the volume's own file was damaged".to_owned()),
+        None if boot.rolled_back => Some("the volume was put back to an older state".to_owned()),
         None if lossy => Some("unflushed entries may be lost: the machine stopped".to_owned()),
         None => None,
     };

@@ -142,6 +142,30 @@ pub struct ShardSpec {
 
     /// When a replica counts a message as its own.
     pub flush: FlushMode,
+
+    /// The newest start of each broker, by its number, so that a volume that was put back to an
+    /// older state is noticed. Only in shard 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["broker"]))]
+    pub starts: Vec<Start>,
+}
+
+/// A start of a broker on its volume.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// The broker.
+    #[schemars(range(max = 1_048_576))]
+    pub broker: u32,
+
+    /// How often its volume had been opened.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    pub counter: u64,
+
+    /// A number that was drawn at the start.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub process: u64,
 }
 
 /// A replica named together with the incarnation of its log.

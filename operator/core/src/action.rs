@@ -54,6 +54,12 @@ pub enum Message {
         /// The record as it is now.
         record: Option<ShardRecord>,
     },
+    /// Its volume was put back to an older state: each of its replicas needs another incarnation,
+    /// and the volume counts on from here.
+    RenewVolume {
+        /// The newest start that is remembered.
+        counter: u64,
+    },
 }
 
 /// Something that people want to know. Told once, when it happens.
@@ -135,6 +141,16 @@ pub enum Event {
         /// to be lost.
         to: Position,
     },
+    /// A broker's volume was put back to an older state: what it held since is gone, so its
+    /// replicas are out until they have caught up.
+    VolumeRolledBack {
+        /// Which.
+        broker: BrokerId,
+        /// The start that its volume counts.
+        counter: u64,
+        /// The newest start that is remembered.
+        remembered: u64,
+    },
     /// The store went back in time: nothing is decided about the shard until its newest record
     /// is known.
     Frozen {
@@ -193,6 +209,12 @@ impl fmt::Display for Event {
                  with a log that ends at {from}, while {to} had been seen",
                 leader.broker
             ),
+            Self::VolumeRolledBack { broker, counter, remembered } => write!(
+                f,
+                "the volume of broker {broker} was put back to an older state: it counts start \
+                 {counter}, and start {remembered} was seen before; its replicas are out until \
+                 they have caught up"
+            ),
             Self::Frozen { shard, stored } => {
                 let stored = stored.map_or_else(|| "no record".to_owned(), |v| v.to_string());
                 write!(
@@ -224,6 +246,7 @@ impl Event {
             Self::IsrShrunk { .. } => "IsrShrunk",
             Self::IsrExpanded { .. } => "IsrExpanded",
             Self::PossibleLoss { .. } => "PossibleLoss",
+            Self::VolumeRolledBack { .. } => "VolumeRolledBack",
             Self::Frozen { .. } => "RecordsFrozen",
             Self::Adopted { .. } => "RecordsAdopted",
         }
@@ -240,5 +263,6 @@ pub(crate) enum Intent {
     Fence,
     Isr,
     Settings,
+    Starts,
     Adopt,
 }

@@ -36,6 +36,7 @@ pub(crate) fn initial<'a>(
         min_in_sync_replicas: policy.min_in_sync_replicas,
         flush: policy.flush,
         unclean_epoch: None,
+        starts: Vec::new(),
     })
 }
 

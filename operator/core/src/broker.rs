@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use holdfast_protocol::ShardId;
+use holdfast_protocol::{ShardId, Start};
 
 use crate::input::Report;
 use crate::policy::Time;
@@ -22,6 +22,8 @@ pub enum Loss {
     Silent,
     /// It is there, but as another process than the one that was elected.
     Restarted,
+    /// It is there, but its volume was put back to an older state.
+    RolledBack,
 }
 
 impl fmt::Display for Loss {
@@ -31,6 +33,7 @@ impl fmt::Display for Loss {
             Self::Gone => "process gone",
             Self::Silent => "silent",
             Self::Restarted => "restarted",
+            Self::RolledBack => "its volume was put back to an older state",
         })
     }
 }
@@ -61,7 +64,9 @@ pub(crate) struct Broker {
     heard: Time,
     live_since: Time,
     died: Time,
-    pub(crate) boot: Option<u64>,
+    pub(crate) start: Option<Start>,
+    /// Its volume was named anew in that start.
+    pub(crate) renewed: bool,
     pub(crate) reports: BTreeMap<ShardId, Report>,
     pub(crate) stopping: bool,
     pub(crate) resigned: BTreeMap<ShardId, Time>,
@@ -76,7 +81,8 @@ impl Broker {
             heard: now,
             live_since: now,
             died: now,
-            boot: None,
+            start: None,
+            renewed: false,
             reports: BTreeMap::new(),
             stopping: false,
             resigned: BTreeMap::new(),
@@ -117,12 +123,13 @@ impl Broker {
 
     /// A session begins. What was reported before is old; another process forgets that it was
     /// to be stopped, or that it resigned.
-    pub(crate) fn connect(&mut self, boot: u64, now: Time) {
-        if self.boot != Some(boot) {
+    pub(crate) fn connect(&mut self, start: Start, renewed: bool, now: Time) {
+        if self.start != Some(start) {
             self.stopping = false;
             self.resigned.clear();
         }
-        self.boot = Some(boot);
+        self.start = Some(start);
+        self.renewed = renewed;
         self.session = Session::Connected;
         self.complete = false;
         self.heard = now;

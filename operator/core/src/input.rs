@@ -1,7 +1,7 @@
 //! What the planner is told.
 
 use holdfast_protocol::{
-    BrokerId, Epoch, Incarnation, Member, Position, ShardId, ShardRecord, Version,
+    BrokerId, Epoch, Incarnation, Member, Position, ShardId, ShardRecord, Start, Version,
 };
 
 /// Something that happened.
@@ -9,10 +9,11 @@ use holdfast_protocol::{
 pub enum Input {
     /// A broker answered a session with its hello.
     Connected {
-        /// Which.
-        broker: BrokerId,
-        /// Its boot counter: another one is another process.
-        boot: u64,
+        /// Which, and which start of it.
+        start: Start,
+        /// Every replica on its volume got its incarnation in this start: whatever the volume
+        /// held before, nobody takes it for that.
+        renewed: bool,
     },
     /// A broker said something, be it a heartbeat.
     Heard {

@@ -12,7 +12,8 @@
 //! - only a live member of the in-sync replicas, reporting the recorded incarnation, is elected
 //!   (`election`); anything else is an unclean election, recorded as one (`unclean`);
 //! - the in-sync replicas never shrink below the policy's minimum (`fence`, `isr_request`);
-//! - a store that went back in time is noticed before anything is decided from it (`inventory`).
+//! - a store that went back in time is noticed before anything is decided from it (`inventory`);
+//! - a broker whose volume went back in time is not taken for what it was (`starts`).
 
 mod action;
 mod balance;
@@ -30,6 +31,7 @@ mod planner;
 mod policy;
 mod replica;
 mod rules;
+mod starts;
 mod status;
 #[cfg(test)]
 mod text;

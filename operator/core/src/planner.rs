@@ -6,7 +6,7 @@ mod written;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use holdfast_protocol::{BrokerId, Epoch, Position, ShardId, ShardRecord, Version};
+use holdfast_protocol::{BrokerId, Epoch, Position, ShardId, ShardRecord, Start, Version};
 
 use crate::action::{Action, Event, Intent, Message};
 use crate::broker::{Broker, Loss};
@@ -15,6 +15,7 @@ use crate::input::{Input, IsrRequest, Report};
 use crate::inventory;
 use crate::policy::{Policy, Time};
 use crate::rules::{Rule, Rules};
+use crate::starts;
 
 /// Decides who leads which shard. See the crate's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,7 +92,7 @@ impl Planner {
     pub fn handle(&mut self, input: Input, now: Time) {
         self.now = self.now.max(now);
         match input {
-            Input::Connected { broker, boot } => self.handle_connected(broker, boot, now),
+            Input::Connected { start, renewed } => self.handle_connected(start, renewed, now),
             Input::Heard { broker } => self.with_broker(broker, |broker| broker.hear(now)),
             Input::Broken { broker } => self.with_broker(broker, Broker::disconnect),
             Input::Refused { broker } => {
@@ -163,11 +164,25 @@ impl Planner {
         }
     }
 
-    fn handle_connected(&mut self, broker: BrokerId, boot: u64, now: Time) {
+    fn handle_connected(&mut self, start: Start, renewed: bool, now: Time) {
+        let broker = start.broker;
+        let newest = starts::newest(self, broker);
+        let undone = newest.filter(|newest| newest.is_undone_by(&start) && !renewed);
+        if let Some(newest) = undone.filter(|_| self.rules.keep(Rule::NewestVolume)) {
+            self.bury(broker, Loss::RolledBack);
+            let message = Message::RenewVolume { counter: newest.counter };
+            self.act(Action::Send { broker, message });
+            self.tell(Event::VolumeRolledBack {
+                broker,
+                counter: start.counter,
+                remembered: newest.counter,
+            });
+            return;
+        }
         let Some(known) = self.brokers.get_mut(&broker) else {
             return;
         };
-        known.connect(boot, now);
+        known.connect(start, renewed, now);
         let records = self.records().cloned().collect();
         self.act(Action::Send { broker, message: Message::Records(records) });
     }

@@ -19,6 +19,8 @@ pub enum Rule {
     ReadUnknown,
     /// A store that went back in time is frozen until all brokers have told what they know.
     Inventory,
+    /// A broker whose volume was put back to an older state is not taken for itself.
+    NewestVolume,
 }
 
 /// The rules that a planner keeps: all of them.

@@ -189,6 +189,7 @@ fn shard_of(event: &Told) -> Option<ShardId> {
         Told::BrokerLost { .. }
         | Told::BrokerStopped { .. }
         | Told::BrokerBack { .. }
+        | Told::VolumeRolledBack { .. }
         | Told::FailoverCompleted(_) => None,
     }
 }
@@ -199,6 +200,7 @@ fn kind(event: &Told) -> Kind {
         | Told::Resigned { .. }
         | Told::PossibleLoss { .. }
         | Told::Frozen { .. }
+        | Told::VolumeRolledBack { .. }
         | Told::IsrShrunk { .. }
         | Told::BrokerLost { .. } => Kind::Warning,
         Told::LeaderElected { .. }

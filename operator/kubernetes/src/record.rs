@@ -1,10 +1,10 @@
 //! Shard records as resources, and back.
 
 use holdfast_api::policy::FlushMode as ApiFlush;
-use holdfast_api::shard::{Member as ApiMember, ShardSpec};
+use holdfast_api::shard::{Member as ApiMember, ShardSpec, Start as ApiStart};
 use holdfast_protocol::ids::ParseUuidError;
 use holdfast_protocol::{
-    BrokerId, Epoch, FlushMode, Incarnation, Member, ShardId, ShardRecord, Version,
+    BrokerId, Epoch, FlushMode, Incarnation, Member, ShardId, ShardRecord, Start, Version,
 };
 
 /// What the Shard resource of `record` wants.
@@ -13,6 +13,11 @@ pub(crate) fn spec(policy: &str, record: &ShardRecord) -> ShardSpec {
         broker: member.broker.0,
         incarnation: member.incarnation.to_string(),
     };
+    let start = |start: &Start| ApiStart {
+        broker: start.broker.0,
+        counter: start.counter,
+        process: start.process,
+    };
     ShardSpec {
         policy: policy.to_owned(),
         shard: record.shard.0,
@@ -20,6 +25,7 @@ pub(crate) fn spec(policy: &str, record: &ShardRecord) -> ShardSpec {
         revision: record.version.revision,
         epoch: record.epoch.0,
         unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
+        starts: record.starts.iter().map(start).collect(),
         leader: record.leader.as_ref().map(member),
         isr: record.isr.iter().map(member).collect(),
         replicas: record.replicas.iter().map(|broker| broker.0).collect(),
@@ -40,6 +46,11 @@ pub(crate) fn record(spec: &ShardSpec) -> Result<ShardRecord, ParseUuidError> {
         let incarnation = Incarnation::try_from(member.incarnation.clone())?;
         Ok(Member { broker: BrokerId(member.broker), incarnation })
     };
+    let start = |start: &ApiStart| Start {
+        broker: BrokerId(start.broker),
+        counter: start.counter,
+        process: start.process,
+    };
     Ok(ShardRecord {
         shard: ShardId(spec.shard),
         version: Version { generation: spec.generation, revision: spec.revision },
@@ -53,6 +64,7 @@ pub(crate) fn record(spec: &ShardSpec) -> Result<ShardRecord, ParseUuidError> {
             ApiFlush::Async => FlushMode::Async,
         },
         unclean_epoch: spec.unclean_epoch.map(Epoch),
+        starts: spec.starts.iter().map(start).collect(),
     })
 }
 
@@ -76,8 +88,10 @@ mod tests {
             min_in_sync_replicas: 2,
             flush: FlushMode::Async,
             unclean_epoch: Some(Epoch(4)),
+            starts: vec![Start { broker: BrokerId(1), counter: 7, process: 1 << 52 }],
         };
-        let vacant = ShardRecord { leader: None, unclean_epoch: None, ..full.clone() };
+        let vacant =
+            ShardRecord { leader: None, unclean_epoch: None, starts: Vec::new(), ..full.clone() };
         for before in [full, vacant] {
             assert_eq!(record(&spec("orders", &before)), Ok(before));
         }

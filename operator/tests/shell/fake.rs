@@ -208,6 +208,8 @@ impl Service {
             broker: self.id,
             boot_counter,
             version: "fake".to_owned(),
+            process: boot_counter,
+            renewed: false,
         }));
         self.say(from_broker::Message::Reports(control::Reports { replicas, complete: true }));
     }
@@ -241,7 +243,9 @@ impl Control for Service {
                     to_broker::Message::LetGo(_) => {
                         service.state.lock().unwrap().let_go = true;
                     }
-                    to_broker::Message::Cluster(_) | to_broker::Message::IsrAnswer(_) => {}
+                    to_broker::Message::Cluster(_)
+                    | to_broker::Message::IsrAnswer(_)
+                    | to_broker::Message::RenewVolume(_) => {}
                 }
             }
         });

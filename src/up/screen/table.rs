@@ -31,6 +31,7 @@ impl Moves {
             | Event::Leaderless { .. }
             | Event::Resigned { .. }
             | Event::PossibleLoss { .. }
+            | Event::VolumeRolledBack { .. }
             | Event::Frozen { .. } => true,
             Event::LeaderElected { .. }
             | Event::BrokerBack { .. }

@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 
+from confluent_kafka import KafkaError, KafkaException
+from conftest import wait_until
 from harness import holdfast, metadata, processes
 
 ROOT = holdfast.ROOT
@@ -124,6 +126,20 @@ def small_disk(megabytes):
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def settled(what, ask):
+    """What `ask` gives, once the client has learnt who leads now: these calls do not try again by themselves."""
+
+    def asked():
+        try:
+            return ask()
+        except KafkaException as problem:
+            if not problem.args[0].retriable() and problem.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise
+            return None
+
+    return wait_until(what, asked)
+
+
 def thaw(cluster_of, brokers):
     import signal
 
@@ -134,4 +150,4 @@ def thaw(cluster_of, brokers):
             pass
 
 
-__all__ = ["Own", "cluster", "free_port", "policy", "processes", "small_disk", "thaw"]
+__all__ = ["Own", "cluster", "free_port", "policy", "processes", "settled", "small_disk", "thaw"]

@@ -8,7 +8,7 @@ import os
 import shutil
 
 import own
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import unique, wait_until
 from harness import processes
@@ -21,23 +21,9 @@ MANY = 72 * MIB // MESSAGE_BYTES
 PATIENCE_S = 120
 
 
-def settled(what, ask):
-    """What `ask` gives, once the client has learnt who leads now: these calls do not try again by themselves."""
-
-    def asked():
-        try:
-            return ask()
-        except KafkaException as problem:
-            if not problem.args[0].retriable() and problem.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
-                raise
-            return None
-
-    return wait_until(what, asked)
-
-
 def watermarks(consumer, topic):
     ask = lambda: consumer.get_watermark_offsets(TopicPartition(topic, 0), 5)  # noqa: E731
-    return settled(f"the bounds of {topic} are told", ask)
+    return own.settled(f"the bounds of {topic} are told", ask)
 
 
 class Client:
@@ -100,7 +86,7 @@ class Client:
         return found
 
     def delete_before(self, topic, offset):
-        (done,) = settled(
+        (done,) = own.settled(
             f"{topic} is deleted up to {offset}",
             lambda: [d.result(own.BOUND_S) for d in self.admin.delete_records([TopicPartition(topic, 0, offset)]).values()],
         )

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_core::Replica;
 use holdfast_core::replica::IsrRequest;
 use holdfast_operator_core::{self as core, Action, Input, Planner, Policy, Time, WriteOutcome};
-use holdfast_protocol::{Epoch, Member, ShardId, ShardRecord, UncleanElection, Version};
+use holdfast_protocol::{Epoch, Member, ShardId, ShardRecord, Start, UncleanElection, Version};
 
 use crate::action::Fate;
 use crate::setup::{BROKERS, NOW_MS, OPERATOR_TICK_MS, Setup, Shell};
@@ -65,7 +65,9 @@ impl State {
                         refusals.push(Message::Refused { to: broker, expected });
                     }
                     // Anyone may see any record at any time, so also the one that is sent here.
-                    core::Message::IsrAnswer { .. } | core::Message::Records(_) => {}
+                    core::Message::IsrAnswer { .. }
+                    | core::Message::Records(_)
+                    | core::Message::RenewVolume { .. } => {}
                 },
                 Action::Tell(_) => {}
             }
@@ -92,10 +94,12 @@ impl State {
         let node = &self.nodes[broker];
         let Some(replica) = &node.replica else { return };
         let report = report(replica);
-        let boot = u64::from(self.spent.boots[broker]);
+        // Starts are told apart, and not counted: no volume goes back here.
+        let process = u64::from(self.spent.boots[broker]);
         if !self.operators[number].sessions[broker] {
             Arc::make_mut(&mut self.operators[number]).sessions[broker] = true;
-            self.tell_now(setup, number, Input::Connected { broker: id(broker), boot });
+            let start = Start { broker: id(broker), counter: 0, process };
+            self.tell_now(setup, number, Input::Connected { start, renewed: false });
         }
         let reports = vec![report];
         let input = Input::Reports { broker: id(broker), reports, complete: true };

@@ -134,9 +134,22 @@ impl World {
             let place = (&disk, &*volume.shard_dir(shard), config());
             drivers.insert(shard, Driver::open(effects, shard, volume.boot(), place).ok()?);
         }
+        volume.settle().ok()?;
         let resignations = BTreeMap::new();
         let (wishes, replies) = (Wishes::new(), Vec::new());
         Some(Process { drivers, volume, wishes, resignations, replies })
+    }
+
+    /// An operator found that the volume was put back: the process ends, to give every replica
+    /// another name in its next life.
+    pub(crate) fn renew_volume(&mut self, id: u32, counter: u64) {
+        let Some(process) = &self.brokers[id as usize].process else { return };
+        if process.volume.renew(counter).is_ok() {
+            self.faults.count("volumes renewed");
+            self.end_process(id);
+            self.broker(id).disk.kill();
+            self.after(RETRY_MS, Event::Start(id));
+        }
     }
 
     /// The process is gone, however it ended.

@@ -7,7 +7,7 @@ use holdfast_operator_core::{
     Action, Event as Told, Input, IsrRequest, Message, Planner, Policy, Report as Reported, Time,
     WriteOutcome,
 };
-use holdfast_protocol::{BrokerId, Epoch, FlushMode, ShardId, UncleanElection, Version};
+use holdfast_protocol::{BrokerId, Epoch, FlushMode, ShardId, Start, UncleanElection, Version};
 
 use crate::world::{BROKERS, Call, Event, SHARDS, Said, World};
 
@@ -116,7 +116,10 @@ impl World {
             }
             return;
         };
-        let boot = process.volume.boot().counter;
+        let boot = process.volume.boot();
+        let (counter, run) = (boot.counter, self.brokers[id].run);
+        let start = Start { broker, counter, process: run };
+        let connected = Input::Connected { start, renewed: boot.renews_all() };
         self.next_session += 1;
         let session = self.next_session;
         self.sessions.insert(
@@ -132,7 +135,7 @@ impl World {
         );
         self.operators[number].sessions.insert(broker, session);
         self.operators[number].gone.insert(broker, 0);
-        self.say(session, false, Said::ToOperator(Input::Connected { broker, boot }));
+        self.say(session, false, Said::ToOperator(connected));
         self.report_to(session, true);
     }
 
@@ -212,6 +215,7 @@ impl World {
                     self.drive(broker.0, shard, |d| d.handle(ToDriver::Record(record)));
                 }
             }
+            Said::Message(Message::RenewVolume { counter }) => self.renew_volume(broker.0, counter),
             Said::Message(Message::IsrAnswer { shard, expected, accepted, record }) => {
                 self.drive(broker.0, shard, |driver| {
                     if let Some(record) = record {
@@ -348,7 +352,7 @@ impl World {
                 } else {
                     match self.store.swap(expected, record) {
                         Ok(()) => WriteOutcome::Done,
-                        Err(present) => WriteOutcome::Conflict(present),
+                        Err(present) => WriteOutcome::Conflict(present.map(|present| *present)),
                     }
                 };
                 Input::Written { shard, outcome }

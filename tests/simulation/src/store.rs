@@ -32,10 +32,10 @@ impl Store {
         &mut self,
         expected: Option<Version>,
         record: ShardRecord,
-    ) -> Result<(), Option<ShardRecord>> {
+    ) -> Result<(), Option<Box<ShardRecord>>> {
         let present = self.records.get(&record.shard);
         if present.map(|present| present.version) != expected {
-            return Err(present.cloned());
+            return Err(present.cloned().map(Box::new));
         }
         self.history.push(self.records.clone());
         if self.history.len() > HISTORY_MAX {

@@ -19,6 +19,7 @@ use crate::inventory;
 use crate::isr_request;
 use crate::policy::Time;
 use crate::replica::{Holder, find, named};
+use crate::starts;
 use crate::unclean;
 
 /// A leader that does not lead is elected anew at most this often, ms.
@@ -187,6 +188,8 @@ impl Planner {
             (next, Intent::Fence)
         } else if let Some(next) = self.settings(record) {
             (next, Intent::Settings)
+        } else if let Some(next) = starts::remembered(self, record) {
+            (next, Intent::Starts)
         } else if let Some(next) = away_from_stopping(record, &holders) {
             (next, Intent::Elect(Reason::Stopping))
         } else {

@@ -165,7 +165,7 @@ impl Planner {
                 }
                 self.tell(Event::Adopted { shard, version: record.version });
             }
-            Intent::Fence | Intent::Isr | Intent::Settings => {}
+            Intent::Fence | Intent::Isr | Intent::Settings | Intent::Starts => {}
         }
         if let Some(before) = before {
             self.tell_isr(&before, record);

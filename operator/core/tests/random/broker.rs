@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_operator_core::{Input, Message, Report};
 use holdfast_protocol::{
-    BrokerId, Epoch, Incarnation, Member, Position, ShardId, ShardRecord, Version,
+    BrokerId, Epoch, Incarnation, Member, Position, ShardId, ShardRecord, Start, Version,
 };
 
 #[derive(Clone)]
@@ -100,7 +100,8 @@ impl Broker {
     pub(crate) fn connect(&mut self) {
         self.drop_session();
         self.session = true;
-        self.said.push_back(Input::Connected { broker: self.id, boot: self.boot });
+        let start = Start { broker: self.id, counter: self.boot, process: self.boot };
+        self.said.push_back(Input::Connected { start, renewed: false });
         self.report(true, &[]);
     }
 
@@ -135,7 +136,8 @@ impl Broker {
         let records = match self.inbox.pop_front() {
             Some(Message::Records(records)) => records,
             Some(Message::IsrAnswer { record, .. }) => record.into_iter().collect(),
-            None => return,
+            // Its volume only counts on.
+            Some(Message::RenewVolume { .. }) | None => return,
         };
         let mut shards = Vec::new();
         for record in records {

@@ -1,74 +1,19 @@
 //! A leader's wish for other in-sync replicas is answered once, and only when it is settled.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+use holdfast_operator_core::{Action, Input, IsrRequest, Message, Planner, Time, WriteOutcome};
+use holdfast_protocol::{BrokerId, Epoch, ShardRecord, Version};
 
-use holdfast_operator_core::{
-    Action, Input, IsrRequest, Message, Planner, Policy, Report, Time, WriteOutcome,
-};
-use holdfast_protocol::{
-    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord,
-    UncleanElection, Version,
-};
-
-const SHARD: ShardId = ShardId(0);
-
-fn member(id: u8) -> Member {
-    Member { broker: BrokerId(id.into()), incarnation: Incarnation([id + 1; 16]) }
-}
-
-fn record(revision: u64, isr: &[u8]) -> ShardRecord {
-    ShardRecord {
-        shard: SHARD,
-        version: Version { generation: 0, revision },
-        epoch: Epoch(1),
-        leader: Some(member(0)),
-        isr: isr.iter().copied().map(member).collect(),
-        replicas: (0..3).map(BrokerId).collect(),
-        min_in_sync_replicas: 2,
-        flush: FlushMode::Sync,
-        unclean_epoch: None,
-    }
-}
+use crate::{SHARD, connect, drain, member, record, starting, write_of};
 
 /// A planner with three live brokers, of which the first leads with the second in sync.
 fn planner() -> Planner {
-    let policy = Policy {
-        brokers: 3,
-        replicas: 3,
-        min_in_sync_replicas: 2,
-        shards: 1,
-        flush: FlushMode::Sync,
-        detection_timeout_ms: 3000,
-        unclean_election: UncleanElection::Never,
-    };
-    let mut planner = Planner::new(policy, vec![record(1, &[0, 1])], Time(0));
+    let mut planner = starting(record(1, &[0, 1]));
     for id in 0..3 {
-        let leads = id == 0;
-        let report = Report {
-            shard: SHARD,
-            incarnation: member(id).incarnation,
-            version: Version { generation: 0, revision: 1 },
-            epoch: Epoch(1),
-            leading: leads,
-            leads_epoch: Epoch(leads.into()),
-            end: Position(1),
-            last_epoch: Epoch(1),
-            committed: Position(1),
-            held: Position(1),
-            failure: None,
-            record: Some(record(1, &[0, 1])),
-        };
-        let broker = BrokerId(id.into());
-        planner.handle(Input::Connected { broker, boot: 1 }, Time(0));
-        let reports = vec![report];
-        planner.handle(Input::Reports { broker, reports, complete: true }, Time(0));
+        // They do not tell which start it is, so there is nothing to be remembered.
+        connect(&mut planner, id, (0, 0), false);
     }
     drain(&mut planner);
     planner
-}
-
-fn drain(planner: &mut Planner) -> Vec<Action> {
-    std::iter::from_fn(|| planner.poll_action()).collect()
 }
 
 fn wish(planner: &mut Planner, isr: &[u8]) -> Vec<Action> {
@@ -103,10 +48,6 @@ fn answers(actions: &[Action]) -> Vec<bool> {
         | Action::Tell(_) => None,
     };
     actions.iter().filter_map(answer).collect()
-}
-
-fn write_of(next: ShardRecord) -> Action {
-    Action::Write { expected: Some(Version { generation: 0, revision: 1 }), record: next }
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! Decisions of a planner over one shard of three brokers, one by one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod starts;
+mod wishes;
+
+use holdfast_operator_core::{Action, Input, Planner, Policy, Report, Time};
+use holdfast_protocol::{
+    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord, Start,
+    UncleanElection, Version,
+};
+
+const SHARD: ShardId = ShardId::CATALOG;
+
+fn member(id: u8) -> Member {
+    Member { broker: BrokerId(id.into()), incarnation: Incarnation([id + 1; 16]) }
+}
+
+fn record(revision: u64, isr: &[u8]) -> ShardRecord {
+    ShardRecord {
+        shard: SHARD,
+        version: Version { generation: 0, revision },
+        epoch: Epoch(1),
+        leader: Some(member(0)),
+        isr: isr.iter().copied().map(member).collect(),
+        replicas: (0..3).map(BrokerId).collect(),
+        min_in_sync_replicas: 2,
+        flush: FlushMode::Sync,
+        unclean_epoch: None,
+        starts: Vec::new(),
+    }
+}
+
+/// A planner that starts from `record`.
+fn starting(record: ShardRecord) -> Planner {
+    let policy = Policy {
+        brokers: 3,
+        replicas: 3,
+        min_in_sync_replicas: 2,
+        shards: 1,
+        flush: FlushMode::Sync,
+        detection_timeout_ms: 3000,
+        unclean_election: UncleanElection::Never,
+    };
+    Planner::new(policy, vec![record], Time(0))
+}
+
+/// `broker` connects, in its start `counter`, and tells what it holds; the first of them leads.
+fn connect(planner: &mut Planner, id: u8, start: (u64, u64), renewed: bool) {
+    let (counter, process) = start;
+    let broker = BrokerId(id.into());
+    let start = Start { broker, counter, process };
+    planner.handle(Input::Connected { start, renewed }, Time(0));
+    let leads = id == 0;
+    let report = Report {
+        shard: SHARD,
+        incarnation: member(id).incarnation,
+        version: Version { generation: 0, revision: 1 },
+        epoch: Epoch(1),
+        leading: leads,
+        leads_epoch: Epoch(leads.into()),
+        end: Position(1),
+        last_epoch: Epoch(1),
+        committed: Position(1),
+        held: Position(1),
+        failure: None,
+        record: Some(record(1, &[0, 1])),
+    };
+    planner.handle(Input::Reports { broker, reports: vec![report], complete: true }, Time(0));
+}
+
+fn drain(planner: &mut Planner) -> Vec<Action> {
+    std::iter::from_fn(|| planner.poll_action()).collect()
+}
+
+fn write_of(next: ShardRecord) -> Action {
+    Action::Write { expected: Some(Version { generation: 0, revision: 1 }), record: next }
+}
