@@ -23,7 +23,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_protocol::{
-    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord,
+    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord, mark,
 };
 
 pub use history::History;
@@ -154,6 +154,9 @@ impl Replica {
         };
         if let Some(record) = log.record {
             // It may have led this epoch before it stopped, so it does not lead it again.
+            if record.leader == Some(replica.me) {
+                mark!(LedBefore);
+            }
             replica.role = replica.follower_of(&record);
             replica.record = Some(record);
             replica.fetch();
@@ -282,6 +285,9 @@ impl Replica {
         let is_old =
             known.is_some_and(|known| record.version <= known) || record.epoch < self.epoch();
         if record.shard != self.shard || is_old && self.keeps(Rule::IgnoreOld) {
+            if known.is_some_and(|known| record.version < known) {
+                mark!(RecordOld);
+            }
             return false;
         }
         let newer_epoch = record.epoch > self.epoch().max(self.history.last())
@@ -306,6 +312,9 @@ impl Replica {
                 if newer_epoch && elected && !self.is_bootstrapping() {
                     self.lead(record.epoch, now_ms);
                 } else {
+                    if self.leads().is_some() {
+                        mark!(SteppedDown);
+                    }
                     self.role = self.follower_of(&record);
                     self.fetch();
                 }

@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use holdfast_protocol::entry::{Draft, Encoder, Entries, Kind};
 use holdfast_protocol::{
-    BrokerId, Epoch, Header, Incarnation, Offset, Position, ShardRecord, StreamId, Version, command,
+    BrokerId, Epoch, Header, Incarnation, Offset, Position, ShardRecord, StreamId, Version,
+    command, mark,
 };
 use prost::Message;
 
@@ -186,10 +187,12 @@ impl Shard {
             match self.tail.check(&self.state, stream, stamp) {
                 Sequence::Follows => {}
                 Sequence::Repeated(offset) => {
+                    mark!(BatchRepeated);
                     return Ok(Placed { offset, until: self.next });
                 }
                 Sequence::RepeatedLongAgo => return Err(Refusal::RepeatedLongAgo),
                 Sequence::Gap(expected) => {
+                    mark!(BatchGap);
                     return Err(Refusal::Gap { found: stamp.first, expected });
                 }
                 Sequence::Fenced(current) => return Err(Refusal::Fenced { current }),

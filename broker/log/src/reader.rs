@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_protocol::{Header, Position};
+use holdfast_protocol::{Header, Position, mark};
 
 use crate::Error;
 use crate::disk;
@@ -76,7 +76,10 @@ impl LogReader {
                 }
                 Some((place, None)) if place.last => return Ok(Bytes::new()),
                 // Everything at or after `position` in this segment is gone.
-                Some((place, None)) => after = Some(place.base),
+                Some((place, None)) => {
+                    mark!(CleanedUnderReader);
+                    after = Some(place.base);
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use holdfast_protocol::{Epoch, Incarnation, Position};
+use holdfast_protocol::{Epoch, Incarnation, Position, mark};
 
 use crate::index::Index;
 use crate::meta::{self, Meta, State};
@@ -169,7 +169,10 @@ impl<'a> Recovery<'a> {
                     chosen.push(candidate);
                 }
                 // Left over from a reset that was cut short.
-                Some(_) => self.set_aside(*base)?,
+                Some(_) => {
+                    mark!(SegmentLeftOver);
+                    self.set_aside(*base)?;
+                }
                 None => {
                     // Above the threshold its making was cut short; below it, the walk notices
                     // that its positions are missing.
@@ -311,6 +314,9 @@ impl<'a> Recovery<'a> {
 
     fn finish(mut self) -> Result<Log, Error> {
         let end = self.expected;
+        if self.recovered.torn_bytes > 0 {
+            mark!(TailTorn);
+        }
         if end < self.threshold {
             let dir = self.dir.to_owned();
             self.damage(&dir, end, "the log ends before what was durable");
@@ -387,6 +393,7 @@ impl<'a> Recovery<'a> {
 
     /// Keeps the first damage found: everything from there on is in doubt.
     fn damage(&mut self, path: &Path, position: Position, reason: &str) {
+        mark!(RotFound);
         let found = Damage { path: path.to_owned(), position, reason: reason.to_owned() };
         match &self.recovered.damage {
             Some(damage) if damage.position <= position => {}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use holdfast_protocol::{Position, StreamId};
+use holdfast_protocol::{Position, StreamId, mark};
 
 use crate::index::Index;
 use crate::scan::{Scanner, Step};
@@ -161,6 +161,7 @@ impl Shared {
 
     /// Takes nothing more.
     pub(crate) fn fail(&self) {
+        mark!(LogFailed);
         self.failed.store(true, Ordering::Release);
     }
 
@@ -266,6 +267,7 @@ fn load(disk: &Disk, sealed: &Sealed) -> Result<Opened, Error> {
 
 /// Makes the index of a sealed segment by scanning, and writes it for the next time.
 fn index_again(disk: &Disk, file: &File, sealed: &Sealed) -> Result<Index, Error> {
+    mark!(IndexMadeAgain);
     let mut scanner = Scanner::new(file, &sealed.path);
     let mut index = Index::default();
     loop {

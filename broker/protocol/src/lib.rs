@@ -15,6 +15,7 @@ macro_rules! tonic_include {
 pub mod entry;
 pub mod group;
 pub mod ids;
+pub mod mark;
 pub mod placement;
 pub mod record;
 pub mod topic;

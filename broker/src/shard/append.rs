@@ -4,7 +4,7 @@ use holdfast_core::shard::Refusal;
 use holdfast_core::state::State;
 use holdfast_protocol::entry::Kind;
 use holdfast_protocol::topic::Topic;
-use holdfast_protocol::{Offset, Position, StreamId, TopicId, command};
+use holdfast_protocol::{Offset, Position, StreamId, TopicId, command, mark};
 use holdfast_service::{Append, AppendError, Appended, CatalogError, Durability};
 use tokio::sync::oneshot;
 
@@ -170,6 +170,7 @@ impl<E: Effects> Driver<E> {
     pub(super) fn give_up_waits(&mut self) {
         let waiters: Vec<Waiter> = self.committed.drain().chain(self.held.drain()).collect();
         for waiter in waiters {
+            mark!(LeadershipLost);
             self.tell(waiter, false);
         }
     }

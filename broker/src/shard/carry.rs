@@ -3,7 +3,7 @@
 use holdfast_core::replica::{Output, Replica};
 use holdfast_core::state::Change;
 use holdfast_log::{Meta, ShardLog};
-use holdfast_protocol::{FlushMode, Header, Position, ShardId, ShardRecord, control};
+use holdfast_protocol::{FlushMode, Header, Position, ShardId, ShardRecord, control, mark};
 use prost::Message;
 use tracing::{error, info, warn};
 
@@ -64,6 +64,7 @@ impl<E: Effects> Driver<E> {
                         self.effects.send_answer(to, answer);
                     }
                     Err(error) => {
+                        mark!(ServeFailed);
                         error!(%shard, %error, "the log can't be read for a follower");
                         self.failure = Some(error.to_string());
                     }
@@ -120,6 +121,7 @@ impl<E: Effects> Driver<E> {
         warn!(%shard, %error, "the log takes nothing more; this replica steps back");
         self.failure = Some(error.to_string());
         if let Some(epoch) = self.core.replica().leads() {
+            mark!(LeaderResigned);
             self.effects.resign(epoch, error.to_string());
         }
         self.give_up_waits();
@@ -155,8 +157,10 @@ impl<E: Effects> Driver<E> {
         let shard = self.shard;
         // One that comes too late must not take the place of a log that may be in sync by now.
         if !self.core.replica().wants_bootstrap() {
+            mark!(BuildTooLate);
             return;
         }
+        mark!(BuiltAnew);
         let position = image.state.position();
         info!(%shard, %position, start = %image.log_start, "building this replica from the leader's checkpoint");
         let epochs = image.history.epochs().to_vec();

@@ -3,7 +3,7 @@
 use holdfast_log::Checkpointed;
 use holdfast_protocol::entry::Kind;
 use holdfast_protocol::topic::{Cleanup, TopicConfig};
-use holdfast_protocol::{Header, Offset, Position, StreamId, command};
+use holdfast_protocol::{Header, Offset, Position, StreamId, command, mark};
 use tracing::{debug, warn};
 
 use super::driver::Driver;
@@ -117,6 +117,9 @@ impl<E: Effects> Driver<E> {
             .min();
         let checkpoint = self.log.checkpoint_position().unwrap_or_default();
         let below = followed.map_or(checkpoint, |position| position.min(checkpoint));
+        if below < checkpoint {
+            mark!(CleaningHeldUp);
+        }
         if below == Position(0) || replica.is_bootstrapping() {
             return;
         }
@@ -175,6 +178,7 @@ impl<E: Effects> Driver<E> {
                 continue;
             }
             let Some(to) = self.retention_start(id, &topic.config) else { continue };
+            mark!(Retained);
             debug!(shard = %self.shard, topic = %topic.name, partition = id.partition, %to, "retention");
             let _ = self.trim(id, to);
         }

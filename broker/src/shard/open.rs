@@ -4,7 +4,9 @@ use holdfast_core::Shard;
 use holdfast_core::replica::{History, Recovered as Log, Replica};
 use holdfast_core::state::{CheckpointError, Command, State};
 use holdfast_log::{Boot, Meta, Recovered, ShardLog};
-use holdfast_protocol::{Epoch, FlushMode, Incarnation, Position, ShardId, ShardRecord, control};
+use holdfast_protocol::{
+    Epoch, FlushMode, Incarnation, Position, ShardId, ShardRecord, control, mark,
+};
 use prost::Message;
 use tracing::{info, warn};
 
@@ -54,6 +56,14 @@ pub(super) fn settle_identity(
     let Some(why) = why else {
         return Ok(recovered.checkpoint.map(|(_, bytes)| bytes));
     };
+    let unfilled = log.clean_point() > log.checkpoint_position().unwrap_or_default();
+    if recovered.damage.is_some() {
+        mark!(RenewedDamaged);
+    } else if unfilled {
+        mark!(RenewedUnfilled);
+    } else if lossy {
+        mark!(RenewedLossy);
+    }
     let incarnation = new_incarnation(effects);
     if recovered.fresh {
         info!(%shard, %incarnation, "a new replica");
@@ -62,7 +72,6 @@ pub(super) fn settle_identity(
     }
     let meta = Meta { incarnation, ..log.meta().clone() };
     log.write_meta(&meta)?;
-    let unfilled = log.clean_point() > log.checkpoint_position().unwrap_or_default();
     if recovered.damage.is_some() || unfilled {
         log.reset(Position(0), Vec::new(), Position(0))?;
         return Ok(None);

@@ -3,7 +3,7 @@
 //! The leader knows who has caught up; the operator knows which record is the present one and
 //! who is gone. A request that names an old version loses to whatever was written since.
 
-use holdfast_protocol::{Member, ShardRecord};
+use holdfast_protocol::{Member, ShardRecord, mark};
 
 use crate::input::IsrRequest;
 use crate::replica::{Holder, Standing, find, keeps, standing};
@@ -38,6 +38,7 @@ pub(crate) fn judge(
     holders: &[Holder<'_>],
 ) -> Result<ShardRecord, Refusal> {
     if request.expected != record.version && keeps(holders, Rule::OldWish) {
+        mark!(WishOld);
         return Err(Refusal::OldVersion);
     }
     let leader = record

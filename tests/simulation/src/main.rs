@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use holdfast_protocol::mark::Mark;
 use holdfast_simulation::{run, run_with_rollback};
 
 /// What all threads have seen.
@@ -15,6 +16,7 @@ use holdfast_simulation::{run, run_with_rollback};
 struct Total {
     runs: u64,
     faults: BTreeMap<&'static str, u64>,
+    marks: BTreeMap<Mark, u64>,
     acknowledged: u64,
     read: u64,
     healed_ms_max: u64,
@@ -59,6 +61,10 @@ fn main() {
     for (fault, count) in &total.faults {
         println!("  {fault}: {count}");
     }
+    println!("marks reached: {} of {}", total.marks.len(), Mark::ALL.len());
+    for mark in Mark::ALL {
+        println!("  {mark:?}: {}", total.marks.get(mark).copied().unwrap_or(0));
+    }
     println!("violations: {}, seeds {:?}", total.violations.len(), total.violations);
     if !total.violations.is_empty() {
         std::process::exit(1);
@@ -76,6 +82,9 @@ fn try_seed(seed: u64, total: &Mutex<Total>) {
             total.healed_ms_max = total.healed_ms_max.max(outcome.healed_ms);
             for (fault, count) in outcome.faults {
                 *total.faults.entry(fault).or_default() += count;
+            }
+            for (mark, count) in outcome.marks {
+                *total.marks.entry(mark).or_default() += count;
             }
         }
         Ok(Err(violation)) => {

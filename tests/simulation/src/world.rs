@@ -6,6 +6,7 @@ use holdfast_broker::driver::Image;
 use holdfast_core::replica::{Answer, Fetch, IsrRequest};
 use holdfast_log::{CheckpointJob, FlushJob};
 use holdfast_operator_core as operator_core;
+use holdfast_protocol::mark::{self, Mark};
 use holdfast_protocol::{BrokerId, Offset, ShardId, ShardRecord, Version};
 
 use crate::broker::Broker;
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub events: u64,
     /// Faults, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often each mark was reached.
+    pub marks: BTreeMap<Mark, u64>,
     /// Batches acknowledged.
     pub acknowledged: u64,
     /// Batches read.
@@ -160,6 +163,8 @@ pub fn run_with_rollback(seed: u64) -> Result<Outcome, String> {
 }
 
 fn run_world(mut world: World) -> Result<Outcome, String> {
+    // What an earlier run of this thread reached is not of this one.
+    let _ = mark::take();
     world.begin();
     while world.now() < FAULTS_MS {
         world.step()?;
@@ -177,7 +182,8 @@ fn run_world(mut world: World) -> Result<Outcome, String> {
     let faults = world.faults.counts.clone();
     let Checker { acknowledged, read, .. } = world.checker;
     let (digest, events) = (world.digest, world.events);
-    Ok(Outcome { digest, events, faults, acknowledged, read, healed_ms })
+    let marks = mark::take().into_iter().collect();
+    Ok(Outcome { digest, events, faults, marks, acknowledged, read, healed_ms })
 }
 
 impl World {

@@ -1,9 +1,10 @@
 //! The meta-test, and a bounded share of seeds; `make simulate` goes on with fresh ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use holdfast_protocol::mark::Mark;
 use holdfast_simulation::run;
 
 /// Seeds that once failed. Each says what it found.
@@ -40,6 +41,31 @@ const FAULTS: [&str; 21] = [
     "volume lost",
 ];
 
+/// Marks that nothing simulated reaches yet.
+const NOT_REACHED: [Mark; 21] = [
+    Mark::CutRefused,
+    Mark::CutAfterUnclean,
+    Mark::EntryNotTaken,
+    Mark::GapFollowed,
+    Mark::CheckpointNeeded,
+    Mark::BelowMinimum,
+    Mark::GenerationFenced,
+    Mark::CommitInRebalance,
+    Mark::BuiltAnew,
+    Mark::BuildTooLate,
+    Mark::RenewedDamaged,
+    Mark::RenewedLossy,
+    Mark::RenewedUnfilled,
+    Mark::ServeFailed,
+    Mark::Retained,
+    Mark::RotFound,
+    Mark::SegmentDeleted,
+    Mark::SegmentRewritten,
+    Mark::CleanedUnderReader,
+    Mark::SegmentLeftOver,
+    Mark::UncleanElection,
+];
+
 /// A run, where a broken invariant of the system is a violation like any other.
 fn judged(seed: u64) -> Result<holdfast_simulation::Outcome, String> {
     std::panic::catch_unwind(|| run(seed))
@@ -60,6 +86,7 @@ fn the_same_seed_twice_is_the_same_run() {
 fn nothing_acknowledged_is_lost_whatever_goes_wrong() {
     let seeds: Vec<u64> = REGRESSIONS.into_iter().chain(1000..1000 + SEEDS).collect();
     let (next, faults) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
+    let marks = Mutex::new(BTreeSet::new());
     let violations = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -69,6 +96,8 @@ fn nothing_acknowledged_is_lost_whatever_goes_wrong() {
                     let Some(seed) = seeds.get(at) else { return };
                     match judged(*seed) {
                         Ok(outcome) => {
+                            let mut marks = marks.lock().expect("no thread panics with it");
+                            marks.extend(outcome.marks.into_keys());
                             let mut faults = faults.lock().expect("no thread panics with it");
                             for (fault, count) in outcome.faults {
                                 *faults.entry(fault).or_insert(0) += count;
@@ -88,5 +117,14 @@ fn nothing_acknowledged_is_lost_whatever_goes_wrong() {
     let faults = faults.into_inner().expect("no thread panics with it");
     for fault in FAULTS {
         assert!(faults.contains_key(fault), "no seed met `{fault}`: {faults:?}");
+    }
+    let marks = marks.into_inner().expect("no thread panics with it");
+    for mark in Mark::ALL {
+        let expected = !NOT_REACHED.contains(mark);
+        assert_eq!(
+            marks.contains(mark),
+            expected,
+            "the mark {mark:?}, which seeds reached {marks:?}"
+        );
     }
 }

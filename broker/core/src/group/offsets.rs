@@ -1,7 +1,7 @@
 //! Cursors: who may move or drop them. The cursors themselves are in the shard's state.
 
 use holdfast_protocol::group::{Answer, CommitOffset, CommitOffsets, DropOffsets, Error};
-use holdfast_protocol::{StreamId, command};
+use holdfast_protocol::{StreamId, command, mark};
 
 use super::effects::{Change, Effects};
 use super::limits::{COMMIT_BYTES_MAX, OFFSET_METADATA_BYTES_MAX};
@@ -99,6 +99,7 @@ impl Group {
         self.check_generation(&commit.member, instance, commit.generation)?;
         if matches!(self.phase, Phase::Completing { .. }) {
             // Its streams may be another's in this generation, which has no assignment yet.
+            mark!(CommitInRebalance);
             return Err(Error::RebalanceInProgress);
         }
         Ok(())

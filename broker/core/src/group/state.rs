@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use holdfast_protocol::group::{Error, Generation, Joined, JoinedMember, Protocol, State};
+use holdfast_protocol::mark;
 
 use super::limits::{REBALANCE_TIMEOUT_MS_MIN, RETIRE_CHECK_MS};
 use super::member::Member;
@@ -133,7 +134,11 @@ impl Group {
         generation: Generation,
     ) -> Result<(), Error> {
         self.check_member(member, instance)?;
-        if generation == self.generation { Ok(()) } else { Err(Error::IllegalGeneration) }
+        if generation != self.generation {
+            mark!(GenerationFenced);
+            return Err(Error::IllegalGeneration);
+        }
+        Ok(())
     }
 
     /// Whether one who knows `protocols` can be a member along with the others.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holdfast_protocol::entry::Entries;
-use holdfast_protocol::{BrokerId, Epoch, Header, Incarnation, Position};
+use holdfast_protocol::{BrokerId, Epoch, Header, Incarnation, Position, mark};
 
 use super::message::{Answer, Fault, Fetch, FetchKey, Outcome, Output};
 use super::{History, Replica, Role, Rule, Settings};
@@ -76,6 +76,7 @@ impl Replica {
                 || (answer.key.epoch, answer.key.position) != (epoch, position);
         }
         if moved {
+            mark!(AnswerTooLate);
             return;
         }
         follower.asked = None;
@@ -116,6 +117,7 @@ impl Replica {
         let Ok(entries) = Entries::verify(bytes) else {
             // Damaged on the way or at the leader, or of a release that this one does not know.
             // This log is well, so it has no reason to stop.
+            mark!(EntryNotTaken);
             if let Role::Follower(follower) = &mut self.role {
                 follower.refused_ms = Some(now_ms);
             }
@@ -159,6 +161,9 @@ impl Replica {
             expected = header.position.next();
         }
         let gap = next > expected && next <= self.gaps_until;
+        if gap {
+            mark!(GapFollowed);
+        }
         if next != expected && !gap {
             return Err(format!("the next position is said to be {next}, not {expected}"));
         }
@@ -174,6 +179,7 @@ impl Replica {
             return;
         }
         if to < self.end {
+            mark!(CutUncommitted);
             self.end = to;
             self.durable = self.durable.min(to);
             // Only where tests have let it be cut below.
@@ -192,9 +198,11 @@ impl Replica {
             .and_then(|record| record.unclean_epoch)
             .is_some_and(|epoch| epoch > self.history.last());
         if unclean {
+            mark!(CutAfterUnclean);
             self.ask_for_checkpoint(now_ms);
             return;
         }
+        mark!(CutRefused);
         self.halt(Fault::TruncateBelowCommitted {
             epoch: self.epoch(),
             to,

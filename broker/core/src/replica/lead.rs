@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holdfast_protocol::entry::Entries;
-use holdfast_protocol::{BrokerId, Epoch, Member, Position};
+use holdfast_protocol::{BrokerId, Epoch, Member, Position, mark};
 
 use super::leader::{Leader, Progress, Proposal, View};
 use super::message::{Answer, Fetch, FetchKey, IsrRequest, Outcome, Output};
@@ -40,6 +40,7 @@ impl Replica {
     /// which is on its way here too: a refusal would cost it the pause before it asks again.
     pub fn handle_fetch(&mut self, from: BrokerId, fetch: Fetch, now_ms: u64) {
         if fetch.key.epoch > self.epoch() && self.serves(from) {
+            mark!(FetchEarly);
             self.early.insert(from, fetch);
             return;
         }
@@ -53,6 +54,9 @@ impl Replica {
                 self.check(&fetch)
             }
             Role::Leader(_) | Role::Idle | Role::Follower { .. } | Role::Halted => {
+                if self.leads().is_some() {
+                    mark!(EpochFenced);
+                }
                 Some(Outcome::Refused { epoch: self.epoch() })
             }
         };
@@ -86,10 +90,12 @@ impl Replica {
         let compares = self.settings.rules.keep(Rule::EpochHistory);
         if compares && key.position > Position(0) && (epoch != key.last_epoch || key.position > end)
         {
+            mark!(LogsPart);
             return Some(Outcome::Diverged { epoch, end: end.min(key.position) });
         }
         // One that is being built takes gaps, but only those that its checkpoint stands for.
         if key.position < self.clean_point && fetch.gaps_until < self.clean_point {
+            mark!(CheckpointNeeded);
             return Some(Outcome::NeedCheckpoint);
         }
         None
@@ -226,7 +232,10 @@ impl Replica {
         };
         match &mut leader.proposal {
             Some(proposal) if now_ms.saturating_sub(proposal.sent_ms) < retry_ms => return,
-            Some(proposal) => proposal.sent_ms = now_ms,
+            Some(proposal) => {
+                mark!(WishRepeated);
+                proposal.sent_ms = now_ms;
+            }
             None if now_ms < leader.quiet_until_ms => return,
             None => {
                 let Some(isr) = leader.wanted_isr(record, me, view) else { return };
@@ -258,6 +267,7 @@ impl Replica {
             return;
         };
         if record.version == expected {
+            mark!(WishWithdrawn);
             proposal.is_withdrawn = true;
             proposal.sent_ms = now_ms;
             self.request_isr();
@@ -273,7 +283,9 @@ impl Replica {
     pub(super) fn forget_proposal(&mut self, now_ms: u64) {
         let quiet_ms = self.settings.isr_retry_ms;
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.proposal.take().is_some_and(|proposal| proposal.is_withdrawn) {
+        let Some(settled) = leader.proposal.take() else { return };
+        mark!(WishSettled);
+        if settled.is_withdrawn {
             leader.quiet_until_ms = now_ms + quiet_ms;
         }
     }

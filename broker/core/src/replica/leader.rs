@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{BrokerId, Epoch, Incarnation, Member, Position, ShardRecord};
+use holdfast_protocol::{BrokerId, Epoch, Incarnation, Member, Position, ShardRecord, mark};
 
 use super::message::FetchKey;
 use super::rules::{Rule, Rules};
@@ -101,6 +101,7 @@ impl Leader {
         committed: Position,
     ) -> Option<Position> {
         if !record.may_commit() && self.rules.keep(Rule::StrictMinimum) {
+            mark!(BelowMinimum);
             return None;
         }
         let held = self.held_by_all(record, me, own);
@@ -165,6 +166,9 @@ impl Leader {
         isr.sort_unstable();
         let mut present = record.isr.clone();
         present.sort_unstable();
+        if isr != present && isr.len() == present.len() {
+            mark!(IsrSwapped);
+        }
         (isr != present).then_some(isr)
     }
 

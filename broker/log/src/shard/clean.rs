@@ -7,7 +7,7 @@
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
-use holdfast_protocol::{Header, Position};
+use holdfast_protocol::{Header, Position, mark};
 
 use super::ShardLog;
 use crate::index::{Index, Slot};
@@ -73,6 +73,7 @@ impl ShardLog {
                     self.prepare(&sealed)?;
                     let result = self.delete(&sealed);
                     self.shared.watch(result)?;
+                    mark!(SegmentDeleted);
                     cleaned.deleted += 1;
                     cleaned.bytes += sealed.summary.bytes;
                 }
@@ -80,6 +81,7 @@ impl ShardLog {
                     self.prepare(&sealed)?;
                     let result = self.rewrite(&sealed, &opened, &live);
                     let left = self.shared.watch(result)?;
+                    mark!(SegmentRewritten);
                     cleaned.rewritten += 1;
                     cleaned.bytes += sealed.summary.bytes - left;
                 }

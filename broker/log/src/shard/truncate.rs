@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use holdfast_protocol::{Epoch, Position};
+use holdfast_protocol::{Epoch, Position, mark};
 
 use super::{ShardLog, active};
 use crate::index::Index;
@@ -127,6 +127,7 @@ impl ShardLog {
     /// Copies every entry at or above `to` to a new item in `aside/`, durably.
     fn set_suffix_aside(&self, to: Position) -> Result<(), Error> {
         let (disk, dir) = (&self.shared.disk, &self.shared.dir);
+        mark!(SuffixSetAside);
         let item = aside::new_item(disk, dir, "cut", to)?;
         for piece in self.suffix(to)? {
             let path = segment::path(&item, piece.identity.base.max(to));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_protocol::{
-    BrokerId, Epoch, Member, Position, ShardId, ShardRecord, UncleanElection, Version,
+    BrokerId, Epoch, Member, Position, ShardId, ShardRecord, UncleanElection, Version, mark,
 };
 
 use super::{Planner, Write};
@@ -93,6 +93,7 @@ impl Planner {
         // may have been restored from a backup, and those who know better not be heard yet.
         let is_vouched_for = inventory::is_vouched_for(&record, &self.holders(&record, leads));
         let Some(shard) = self.shards.get_mut(&id).filter(|_| is_vouched_for) else {
+            mark!(NotVouchedFor);
             return;
         };
         let just_elected =
@@ -134,7 +135,10 @@ impl Planner {
     ) -> Decided {
         let holders = self.holders(record, leads);
         let reason = match record.leader {
-            Some(_) if restarted => Some(Reason::Lost(Loss::Restarted)),
+            Some(_) if restarted => {
+                mark!(LeaderRestarted);
+                Some(Reason::Lost(Loss::Restarted))
+            }
             Some(leader) => election::leader_loss(leader, &holders),
             None => Some(Reason::Vacant),
         };
@@ -164,12 +168,16 @@ impl Planner {
             UncleanElection::AllReported => unclean::elected(record, holders),
         };
         if let Some(next) = unclean {
+            mark!(UncleanElection);
             let seen = self.shards.get(&record.shard).map(|s| s.committed_seen);
             let (from, to) = unclean::loss(&next, holders, seen.unwrap_or(Position(0)));
             return Decided::Write(next, Intent::Unclean { from, to });
         }
         match record.leader {
-            Some(_) => Decided::Write(election::vacated(record), Intent::Vacate),
+            Some(_) => {
+                mark!(Vacated);
+                Decided::Write(election::vacated(record), Intent::Vacate)
+            }
             None => Decided::Wait,
         }
     }
@@ -185,6 +193,7 @@ impl Planner {
     fn decide_rest(&mut self, record: &ShardRecord, leads: &Leads, now: Time) {
         let holders = self.holders(record, leads);
         let (next, intent) = if let Some(next) = fence::followers(record, &holders) {
+            mark!(Fenced);
             (next, Intent::Fence)
         } else if let Some(next) = self.settings(record) {
             (next, Intent::Settings)
@@ -240,6 +249,7 @@ impl Planner {
         }
         let next = election::elected(&record, wanted, &holders);
         self.failovers.begin(id, leader.broker, Reason::Balance, now);
+        mark!(MovedBack);
         self.write(Some(record.version), next, Intent::Elect(Reason::Balance), None);
     }
 
@@ -277,6 +287,7 @@ impl Planner {
         let stored = shard.stored;
         let adopted = inventory::adopted(known.into_iter(), epoch.unwrap_or(Epoch(0)));
         if let Some(record) = adopted {
+            mark!(RecordAdopted);
             self.write(stored, record, Intent::Adopt, None);
         }
     }

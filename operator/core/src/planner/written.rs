@@ -1,6 +1,6 @@
 //! What the end of a write, or a read of the store, changes.
 
-use holdfast_protocol::{BrokerId, ShardId, ShardRecord};
+use holdfast_protocol::{BrokerId, ShardId, ShardRecord, mark};
 
 use super::{Planner, Shard, Write};
 use crate::action::{Action, Event, Intent, Message};
@@ -22,6 +22,7 @@ impl Planner {
                     let stored = shard.record.clone();
                     self.resolve(id, stored, now);
                 } else if !shard.reading {
+                    mark!(WriteUnknown);
                     shard.reading = true;
                     self.act(Action::Read { shard: id });
                 }
@@ -41,6 +42,7 @@ impl Planner {
         let version = stored.as_ref().map(|record| record.version);
         if version == write.expected {
             // The write may still arrive, so only writing again settles it.
+            mark!(WrittenAgain);
             let action = Action::Write { expected: write.expected, record: write.record.clone() };
             self.act(action);
         } else {
@@ -55,9 +57,11 @@ impl Planner {
         };
         let ours = shard.write.as_ref().map(|write| &write.record) == stored.as_ref();
         if ours && stored.is_some() {
+            mark!(WriteFound);
             self.finish(id, now);
             return;
         }
+        mark!(WriteLost);
         let request = shard.write.take().and_then(|write| write.request);
         self.observe(id, stored);
         if let Some(request) = request {
@@ -92,6 +96,7 @@ impl Planner {
             && (went_back || behind)
             && !shard.frozen
         {
+            mark!(StoreWentBack);
             shard.frozen = true;
             self.tell(Event::Frozen { shard: id, stored: version });
         }
