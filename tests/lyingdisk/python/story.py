@@ -24,6 +24,18 @@ def make_topic(cluster):
     cluster.wait_healthy()
 
 
+def shard_of(cluster, partition):
+    """The number of the shard that holds a partition. The operator hears of a client's topic a little later."""
+
+    def known():
+        try:
+            return [cluster.partition(TOPIC, partition)["shard"]]
+        except ValueError:
+            return None
+
+    return wait_until("the operator knows the topic", known)[0]
+
+
 @contextmanager
 def writing(cluster, story, first=0, **settings):
     """A load that goes on for as long as this lasts, with messages from number `first` on."""

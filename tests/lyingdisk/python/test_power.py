@@ -15,6 +15,7 @@ SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "shim", "s
 # Of what was not flushed: nothing is left, or any part of it, torn and in any order.
 SEEDS = [int(seed) for seed in os.environ.get("LYING_DISK_SEEDS", "1").split()]
 ALL = list(range(own.BROKERS))
+RENEWED = "unflushed entries may be lost: the machine stopped"
 
 
 @pytest.mark.parametrize("seed", [None, *SEEDS])
@@ -65,3 +66,23 @@ def test_a_broker_that_skips_its_flushes_is_seen(flushes, tmp_path):
         assert not verdict.problems, str(verdict)
     else:
         assert "lost" in verdict.kinds, f"a loss was provoked, and the judge does not see it: {verdict}"
+
+
+def test_async_survives_what_leaves_one():
+    """Nothing at all is flushed when the power of one goes, and of two at once: what is left has everything."""
+    story = Story()
+    with rig(own.policy(flush={"mode": "Async", "interval": "1m"})) as made:
+        make_topic(made.cluster)
+        with writing(made.cluster, story) as load:
+            for count in (1, 2):
+                load.go_on("the load runs")
+                leader = made.cluster.leader(TOPIC)
+                victims = sorted(ALL, key=lambda broker: (broker - leader) % own.BROKERS)[:count]
+                fault(story, f"power cut of {count}")
+                lost = made.power_cycle(victims)
+                assert all(each["bytes"] > 0 for each in lost.values()), f"nothing was unflushed: {lost}"
+                recovers(made, load)
+                for broker in victims:
+                    assert RENEWED in made.cluster.log_of(broker), f"broker {broker} took its log for whole"
+            load.stop()
+        judged(made.cluster, story)
