@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::error::READING;
 use crate::storage::{Disk, File, Mode, Sequential};
 
 /// Suffix of files that are being written and do not count yet.
@@ -49,7 +50,7 @@ impl Format {
 
     /// Reads the frame at byte `at` of `file`, and where it ends.
     pub(crate) fn read_at(self, file: &File, path: &Path, at: u64) -> Result<(Frame, u64), Error> {
-        let read = |error| Error::io("reading", path, error);
+        let read = |error| Error::io(READING, path, error);
         let left = file.length().map_err(read)?.saturating_sub(at);
         if left < Self::HEAD as u64 {
             return Ok((Frame::Bad("it is cut short"), at));
@@ -173,7 +174,7 @@ pub(crate) fn remove_all(disk: &Disk, path: &Path) -> Result<(), Error> {
 
 /// Length of a file, bytes.
 pub(crate) fn length(disk: &Disk, path: &Path) -> Result<u64, Error> {
-    disk.length(path).map_err(|error| Error::io("reading", path, error))
+    disk.length(path).map_err(|error| Error::io(READING, path, error))
 }
 
 /// Makes the names in `dir` durable.
@@ -224,7 +225,7 @@ pub(crate) fn read_at(
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("reading", path, error)),
+            Err(error) => return Err(Error::io(READING, path, error)),
         }
     }
     Ok(filled)

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use holdfast_protocol::entry;
 use holdfast_protocol::{Epoch, Position};
+use rustix::io::Errno;
+
+/// What was tried where reading failed.
+pub(crate) const READING: &str = "reading";
 
 /// Why the log could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +142,19 @@ impl Error {
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::FsyncFailed { .. } | Self::WriteFailed { .. } | Self::Failed { .. })
+    }
+
+    /// Whether bytes that were durable are lost, as far as this disk goes: they are not what was
+    /// written, or the disk can't read them any more.
+    #[must_use]
+    pub fn is_rot(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { action: READING, source, .. } => {
+                source.raw_os_error() == Some(Errno::IO.raw_os_error())
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {

@@ -35,7 +35,7 @@ pub use config::Config;
 pub use error::Error;
 pub use flush::{FlushJob, Flushed};
 pub use meta::Meta;
-pub use reader::{Entries, Headers, LogReader};
+pub use reader::{Entries, Headers, LogReader, Scrubbed, SmallFiles};
 pub use recovered::{Damage, Recovered};
 pub use shard::{APPEND_BYTES_MAX, CheckpointJob, Checkpointed, Cleaned, ShardLog};
 pub use storage::Disk;

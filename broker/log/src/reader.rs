@@ -11,9 +11,11 @@ use crate::index::Location;
 use crate::shared::{Part, Place, Shared, View};
 
 mod replay;
+mod scrub;
 mod stream;
 
 pub use replay::{Entries, Headers};
+pub use scrub::{Scrubbed, SmallFiles};
 
 /// Longest run of neighbouring entries that is read at once, bytes; a longer entry is read whole.
 const RUN_BYTES_MAX: usize = 1024 * 1024;

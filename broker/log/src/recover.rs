@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use holdfast_protocol::{Epoch, Incarnation, Position, mark};
 
+use crate::error::READING;
 use crate::index::Index;
 use crate::meta::{self, Meta, State};
 use crate::recover::tail::Scanned;
@@ -276,10 +277,8 @@ impl<'a> Recovery<'a> {
             candidate.identity,
             self.config.summary_streams_max,
         )?;
-        let length = candidate
-            .file
-            .length()
-            .map_err(|error| Error::io("reading", &candidate.path, error))?;
+        let length =
+            candidate.file.length().map_err(|error| Error::io(READING, &candidate.path, error))?;
         let Some(summary) = summary.filter(|summary| length >= summary.bytes) else {
             return Ok(false);
         };

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 #[cfg(feature = "simulated")]
@@ -207,6 +207,20 @@ impl File {
             }
             #[cfg(feature = "simulated")]
             Self::Simulated(file) => Ok(file.free_bytes()),
+        }
+    }
+
+    /// Has the next read of these bytes ask the disk, where that can be had. What is not written
+    /// back yet stays in memory.
+    pub(crate) fn forget_cached(&self, at: u64, length: usize) {
+        match self {
+            Self::Real(file) => {
+                let length = std::num::NonZeroU64::new(length as u64);
+                // Only a wish: a file system may not have it.
+                let _ = rustix::fs::fadvise(file, at, length, Advice::DontNeed);
+            }
+            #[cfg(feature = "simulated")]
+            Self::Simulated(_) => {}
         }
     }
 

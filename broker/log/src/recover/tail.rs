@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use holdfast_protocol::{Header, Position};
 
 use super::{Candidate, Recovery};
+use crate::error::READING;
 use crate::index::Index;
 use crate::scan::{Scanner, Step};
 use crate::segment::{self, Identity};
@@ -71,7 +72,7 @@ impl Recovery<'_> {
             }
         };
         let allocated =
-            file.length().map_err(|error| Error::io("reading", &candidate.path, error))?;
+            file.length().map_err(|error| Error::io(READING, &candidate.path, error))?;
         Ok(Scanned { identity, path: candidate.path.clone(), file, index, used, allocated, torn })
     }
 

@@ -7,5 +7,6 @@ mod full;
 mod model;
 mod power;
 mod read;
+mod scrub;
 mod support;
 mod truncate;
