@@ -13,6 +13,8 @@ mod groups;
 mod housekeeping;
 mod node;
 mod open;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::Arc;

@@ -95,7 +95,7 @@ impl<E: Effects> Driver<E> {
     ) -> Result<Self, OpenError> {
         let (mut log, recovered) = ShardLog::open_on(disk, dir, config)?;
         let checkpoint = open::settle_identity(&mut effects, shard, boot, &mut log, recovered)?;
-        let core = open::recover(&effects, shard, &log, checkpoint, Position(0))?;
+        let core = open::recover_or_begin_anew(&mut effects, shard, &mut log, checkpoint)?;
         let view = Arc::new(View::new(log.reader()));
         // Before anybody can ask: the operator would name a replica by the incarnation that it is
         // told, also by one that is not known yet.

@@ -70,13 +70,43 @@ pub(super) fn settle_identity(
     } else {
         warn!(%shard, %incarnation, %why, "this replica is not the one it was; it must catch up again");
     }
-    let meta = Meta { incarnation, ..log.meta().clone() };
-    log.write_meta(&meta)?;
     if recovered.damage.is_some() || unfilled {
-        log.reset(Position(0), Vec::new(), Position(0))?;
+        begin_anew(log, incarnation)?;
         return Ok(None);
     }
+    let meta = Meta { incarnation, ..log.meta().clone() };
+    log.write_meta(&meta)?;
     Ok(recovered.checkpoint.map(|(_, bytes)| bytes))
+}
+
+/// Sets the log aside and begins an empty one under another name. The name first: under the old
+/// one an empty log could be taken for the whole one.
+pub(super) fn begin_anew(
+    log: &mut ShardLog,
+    incarnation: Incarnation,
+) -> Result<(), holdfast_log::Error> {
+    let meta = Meta { incarnation, committed: Position(0), ..log.meta().clone() };
+    log.write_meta(&meta)?;
+    log.reset(Position(0), Vec::new(), Position(0))
+}
+
+/// As [`recover`], for a log that was just opened. Segments below what is known to be durable are
+/// not read at an open, so that rot in them may be met here first; it is rot all the same.
+pub(super) fn recover_or_begin_anew(
+    effects: &mut impl Effects,
+    shard: ShardId,
+    log: &mut ShardLog,
+    checkpoint: Option<Vec<u8>>,
+) -> Result<Shard, OpenError> {
+    match recover(effects, shard, log, checkpoint, Position(0)) {
+        Err(OpenError::Log(rot)) if rot.is_rot() => {
+            let incarnation = new_incarnation(effects);
+            warn!(%shard, %incarnation, why = %rot, "this replica is not the one it was; it must catch up again");
+            begin_anew(log, incarnation)?;
+            recover(effects, shard, log, None, Position(0))
+        }
+        recovered => recovered,
+    }
 }
 
 /// A name that no log ever had.

@@ -1,0 +1,174 @@
+//! A driver over real files, its broker played by the test: what it does about rot.
+#![allow(clippy::unwrap_used)] // tests
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_core::replica::{Answer, Fetch, IsrRequest, Settings};
+use holdfast_core::state::CatalogState;
+use holdfast_log::{Boot, CheckpointJob, Config, Disk, FlushJob, Meta, ShardLog};
+use holdfast_protocol::entry::{Draft, Entries, Kind};
+use holdfast_protocol::{
+    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord, Version,
+    command, control,
+};
+use prost::Message;
+
+use super::{Driver, Effects};
+
+const SHARD: ShardId = ShardId(3);
+const ME: BrokerId = BrokerId(0);
+const OLD: Incarnation = Incarnation([7; 16]);
+const BOOT: Boot = Boot {
+    counter: 2,
+    clean: false,
+    same_kernel_boot: true,
+    fresh: false,
+    damaged: false,
+    rolled_back: false,
+};
+/// Entries in the log of a test.
+const ENTRIES: u64 = 60;
+
+/// What the test plays.
+#[derive(Default)]
+struct Stage {
+    now_ms: u64,
+    drawn: u128,
+    hears: BTreeSet<BrokerId>,
+    resigned: RefCell<Vec<Epoch>>,
+    fetches: Vec<Fetch>,
+}
+
+impl Effects for Stage {
+    fn broker(&self) -> BrokerId {
+        ME
+    }
+    fn now_ms(&self) -> u64 {
+        1_000_000 + self.now_ms
+    }
+    fn wall_ms(&self) -> i64 {
+        0
+    }
+    fn draw(&mut self) -> u128 {
+        self.drawn += 1;
+        self.drawn
+    }
+    fn settings(&self, _: ShardId) -> Settings {
+        Settings::default()
+    }
+    fn flush_interval_ms(&self) -> u64 {
+        100
+    }
+    fn send_fetch(&mut self, _: BrokerId, fetch: Fetch) {
+        self.fetches.push(fetch);
+    }
+    fn hears(&self, follower: BrokerId) -> bool {
+        self.hears.contains(&follower)
+    }
+    fn send_answer(&mut self, _: BrokerId, _: Answer) {}
+    fn fetch_checkpoint(&mut self, _: BrokerId) {}
+    fn request_isr(&mut self, _: IsrRequest) {}
+    fn resign(&mut self, epoch: Epoch, _: String) {
+        self.resigned.borrow_mut().push(epoch);
+    }
+    fn start_flush(&mut self, _: FlushJob) {}
+    fn start_checkpoint(&mut self, _: CheckpointJob) {}
+    fn blocking<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    fn tell_report(&self) {}
+    fn publish_records(&self, _: &[ShardRecord]) {}
+    fn publish_catalog(&self, _: CatalogState) {}
+    fn catalog_is_current(&self) {}
+    fn catalog(&self) -> Arc<CatalogState> {
+        Arc::default()
+    }
+    fn stop_process(&self, error: &dyn Error) -> ! {
+        panic!("the process would stop: {error}");
+    }
+}
+
+fn member(broker: u32) -> Member {
+    let byte = if BrokerId(broker) == ME { OLD.0[0] } else { 1 };
+    Member { broker: BrokerId(broker), incarnation: Incarnation([byte; 16]) }
+}
+
+/// A record of this version, in which `leader` leads and `isr` is in sync.
+fn record(revision: u64, leader: u32, isr: &[u32]) -> ShardRecord {
+    ShardRecord {
+        shard: SHARD,
+        version: Version { generation: 0, revision },
+        epoch: Epoch(u32::try_from(revision).unwrap()),
+        leader: Some(member(leader)),
+        isr: isr.iter().copied().map(member).collect(),
+        replicas: vec![BrokerId(0), BrokerId(1), BrokerId(2)],
+        min_in_sync_replicas: 2,
+        flush: FlushMode::Sync,
+        unclean_epoch: None,
+        starts: Vec::new(),
+    }
+}
+
+/// Small segments, so that there are several of them.
+fn config() -> Config {
+    Config { segment_bytes_max: 1024, tail_bytes_max: 256, ..Config::default() }
+}
+
+/// A log of several segments that were all durable, of a replica that is in sync.
+fn make_log(dir: &Path) {
+    let (mut log, _) = ShardLog::open(dir, config()).unwrap();
+    for position in 0..ENTRIES {
+        let mut bytes = Vec::new();
+        let body = command::CommitOffsets { group: "g".to_owned(), ..Default::default() };
+        Draft::command(Kind::CommitOffsets, &body.encode_to_vec()).encode(
+            Epoch(1),
+            Position(position),
+            &mut bytes,
+        );
+        log.append(&Entries::verify(Bytes::from(bytes)).unwrap()).unwrap();
+    }
+    let job = log.flush_job().unwrap();
+    let flushed = job.run().unwrap();
+    log.flushed(flushed);
+    let meta = Meta {
+        incarnation: OLD,
+        record: control::ShardRecord::from(&record(1, 1, &[0, 1, 2])).encode_to_vec(),
+        committed: Position(ENTRIES),
+    };
+    log.write_meta(&meta).unwrap();
+}
+
+/// Flips a bit in the middle of the second segment.
+fn rot(dir: &Path) {
+    let mut segments: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    segments.sort();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&segments[1]).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 500).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 500).unwrap();
+}
+
+fn open(dir: &Path) -> Driver<Stage> {
+    Driver::open(Stage::default(), SHARD, BOOT, (&Disk::Files, dir, config())).unwrap()
+}
+
+#[test]
+fn rot_that_only_the_replay_meets_makes_another_log_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    make_log(dir.path());
+    let whole = open(dir.path());
+    assert_eq!(whole.core().replica().member().incarnation, OLD);
+    assert_eq!(whole.core().replica().end(), Position(ENTRIES));
+    drop(whole);
+    rot(dir.path());
+    let driver = open(dir.path());
+    assert_ne!(driver.core().replica().member().incarnation, OLD);
+    assert_eq!(driver.core().replica().end(), Position(0));
+}
