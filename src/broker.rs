@@ -43,6 +43,10 @@ pub(crate) struct Arguments {
     /// How long to go on serving after SIGTERM while others take over, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     stop_timeout: u64,
+    /// How often everything on the volume is read, so that rot is found and repaired while
+    /// other replicas have what it took; seconds, 0 for never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, env = "HOLDFAST_SCRUB_EVERY")]
+    scrub_every: u64,
     /// End at once when the process with this id, which must be the parent, ends.
     #[arg(long, value_name = "PID")]
     die_with_parent: Option<i32>,
@@ -81,6 +85,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         http: arguments.http,
         tls: arguments.tls_dir,
         stop_timeout: Duration::from_secs(arguments.stop_timeout),
+        scrub_every: (arguments.scrub_every > 0)
+            .then(|| Duration::from_secs(arguments.scrub_every)),
     };
     holdfast_broker::run(settings, stop)
         .await

@@ -80,6 +80,7 @@ fn render(node: &Node) -> String {
     gauge("holdfast_shard_failed", "1 where this replica can't go on", &|r| {
         u64::from(r.failure.is_some())
     });
+    node.scrub.render(&mut out);
     node.render_doors(&mut out);
     out
 }

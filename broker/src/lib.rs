@@ -14,6 +14,7 @@ mod node;
 mod outbox;
 mod peer;
 mod refusals;
+mod scrub;
 mod service;
 mod settings;
 mod shard;
@@ -107,6 +108,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     }
     serve_grpc(&node, peer);
     node.spawn(http::serve(Arc::clone(&node), http));
+    node.spawn(scrub::run(Arc::clone(&node)));
     for (name, listener) in kafka {
         serve_kafka(&node, name, listener);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use holdfast_core::replica::IsrRequest;
@@ -24,6 +25,7 @@ use crate::leaving::Leaving;
 use crate::outbox::Outbox;
 use crate::peer::client::Links;
 use crate::refusals::Refusals;
+use crate::scrub::Scrub;
 use crate::shard::{self, Handle};
 
 /// Leaves 53 bits, which every reader of JSON takes as they are.
@@ -58,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) reports_changed: Notify,
     refusals: Refusals,
     pub(crate) leaving: Leaving,
+    /// What scrubs have read and found.
+    pub(crate) scrub: Scrub,
     /// The clients' listeners; they end first.
     pub(crate) doors: Doors,
     pub(crate) stopping: CancellationToken,
@@ -94,6 +98,7 @@ impl Node {
             reports_changed: Notify::new(),
             refusals: Refusals::default(),
             leaving: Leaving::default(),
+            scrub: Scrub::default(),
             doors: Doors::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -150,6 +155,11 @@ impl Node {
     /// Where its data lies.
     pub(crate) fn data(&self) -> &std::path::Path {
         &self.settings.data
+    }
+
+    /// How often everything on the volume is read; `None` for never.
+    pub(crate) fn scrub_every(&self) -> Option<Duration> {
+        self.settings.scrub_every
     }
 
     pub(crate) fn boot(&self) -> Boot {

@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 use crate::inspect;
 use crate::node::Node;
 use crate::peer::client::dial;
-use crate::shard::{AppendCommand, Ask, Handle};
+use crate::shard::{AppendCommand, Ask, Handle, Input};
 
 /// The broker behind its doors.
 #[derive(Clone, Debug)]
@@ -89,12 +89,17 @@ impl Service for Broker {
             return Ok(Read { batches: Vec::new(), offsets });
         }
         // Mostly in memory: handing it to another thread would cost more than the read.
-        let batches = handle
-            .view
-            .reader
-            .read_stream(stream, offset, offsets.end, limit.bytes_max, limit.at_least_one)
-            .map_err(|error| ReadError::Storage(error.to_string()))?;
-        Ok(Read { batches, offsets })
+        let batches = handle.view.reader.read_stream(
+            stream,
+            offset,
+            offsets.end,
+            limit.bytes_max,
+            limit.at_least_one,
+        );
+        match batches {
+            Ok(batches) => Ok(Read { batches, offsets }),
+            Err(error) => Err(unreadable(&handle, &error).await),
+        }
     }
 
     fn offsets(&self, stream: StreamId) -> Result<StreamOffsets, ReadError> {
@@ -116,7 +121,10 @@ impl Service for Broker {
             let reader = &handle.view.reader;
             reader.find_timestamp(stream, timestamp_ms, offsets.start, offsets.end)
         });
-        let found = found.map_err(|error| ReadError::Storage(error.to_string()))?;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return Err(unreadable(&handle, &error).await),
+        };
         let Some((_, batch)) = found else { return Ok(None) };
         // A batch may be compressed: it is unpacked in pieces, never whole.
         tokio::task::block_in_place(|| records::first_at_or_after(&batch, timestamp_ms))
@@ -214,6 +222,15 @@ impl Service for Broker {
 
 /// How long a change of the catalog is waited for on a broker that did not make it.
 const CATALOG_WAIT: Duration = Duration::from_secs(2);
+
+/// What a client is told whose messages can't be read; and the replica, where that is for good.
+async fn unreadable(handle: &Handle, error: &holdfast_log::Error) -> ReadError {
+    if error.is_rot() {
+        let of = handle.view.report().incarnation;
+        handle.send(Input::Rot(of, error.to_string())).await;
+    }
+    ReadError::Storage(error.to_string())
+}
 
 /// 64 random bits.
 fn random() -> u64 {

@@ -27,4 +27,6 @@ pub struct Settings {
     /// How long it goes on serving after it was told to stop, while others take over what it
     /// leads.
     pub stop_timeout: Duration,
+    /// How often everything on the volume is read, to find rot in time; `None` for never.
+    pub scrub_every: Option<Duration>,
 }

@@ -13,6 +13,7 @@ mod groups;
 mod housekeeping;
 mod node;
 mod open;
+mod rot;
 #[cfg(test)]
 mod tests;
 mod view;

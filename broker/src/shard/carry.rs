@@ -24,7 +24,8 @@ impl<E: Effects> Driver<E> {
             self.effects.catalog_is_current();
         }
         self.settle_waits();
-        let news = self.view.put_report(&self.core, self.failure.as_deref());
+        let failure = self.failure.as_deref().or(self.rot_to_report());
+        let news = self.view.put_report(&self.core, failure);
         if news {
             self.effects.tell_report();
         }
@@ -66,7 +67,11 @@ impl<E: Effects> Driver<E> {
                     Err(error) => {
                         mark!(ServeFailed);
                         error!(%shard, %error, "the log can't be read for a follower");
-                        self.failure = Some(error.to_string());
+                        if error.is_rot() {
+                            self.found_rot(error.to_string());
+                        } else {
+                            self.failure = Some(error.to_string());
+                        }
                     }
                 }
             }
@@ -204,7 +209,8 @@ impl<E: Effects> Driver<E> {
         if let Some(record) = self.core.replica().record() {
             self.effects.publish_records(std::slice::from_ref(record));
         }
-        self.view.put_report(&self.core, self.failure.as_deref());
+        let failure = self.failure.as_deref().or(self.rot_to_report());
+        self.view.put_report(&self.core, failure);
         self.effects.tell_report();
     }
 

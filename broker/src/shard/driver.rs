@@ -14,14 +14,17 @@ use std::sync::Arc;
 use holdfast_core::Shard;
 use holdfast_core::replica::{Answer, Fetch};
 use holdfast_core::shard::Waiters;
-use holdfast_log::{Boot, Checkpointed, Config, Disk, Flushed, ShardLog};
-use holdfast_protocol::{BrokerId, Epoch, FlushMode, Position, ShardId, ShardRecord, Version};
+use holdfast_log::{Boot, Checkpointed, Config, Disk, Flushed, ShardLog, SmallFiles};
+use holdfast_protocol::{
+    BrokerId, Epoch, FlushMode, Incarnation, Position, ShardId, ShardRecord, Version,
+};
 use tracing::{debug, info, warn};
 
 use super::append::Waiter;
 use super::effects::Effects;
 use super::groups::Groups;
 use super::housekeeping::Housekeeping;
+use super::rot::Rot;
 use super::{Ask, CheckpointImage, Image, OpenError, View, open};
 
 /// Changes of the catalog that wait for the one before them; more are refused a check.
@@ -54,6 +57,10 @@ pub enum Input {
     IsrRefused(Version),
     /// Somebody asks.
     Ask(Ask),
+    /// Somebody read of the log with this name what is not as it was written; where, for people.
+    Rot(Incarnation, String),
+    /// A pass over the small files of the log is done.
+    Scrubbed(SmallFiles),
 }
 
 /// One shard's core and log.
@@ -80,6 +87,8 @@ pub struct Driver<E> {
     later: VecDeque<Ask>,
     /// Why this replica can't go on, for people.
     pub(super) failure: Option<String>,
+    /// What of its log is lost on this disk, until it is repaired.
+    pub(super) rot: Option<Rot>,
 }
 
 impl<E: Effects> Driver<E> {
@@ -116,6 +125,7 @@ impl<E: Effects> Driver<E> {
             building: false,
             later: VecDeque::new(),
             failure: None,
+            rot: None,
         })
     }
 
@@ -167,6 +177,12 @@ impl<E: Effects> Driver<E> {
             Input::BuildFailed => self.building = false,
             Input::IsrRefused(version) => self.core.handle_isr_refused(version, now),
             Input::Ask(ask) => self.ask(ask),
+            // Of a log that was set aside meanwhile it says nothing.
+            Input::Rot(of, what) if of == self.core.replica().member().incarnation => {
+                self.found_rot(what);
+            }
+            Input::Rot(..) => {}
+            Input::Scrubbed(found) => self.scrubbed(found),
         }
     }
 

@@ -84,6 +84,12 @@ pub trait Effects {
     /// The topics, as far as this broker knows them.
     fn catalog(&self) -> Arc<CatalogState>;
 
+    /// Rot was found.
+    fn count_rot_found(&self) {}
+
+    /// What was rotten is whole again, or being fetched again.
+    fn count_rot_repaired(&self) {}
+
     /// Ends the process at once: what the disk holds is no longer known.
     fn stop_process(&self, error: &dyn Error) -> !;
 }

@@ -31,12 +31,15 @@ pub(super) struct Housekeeping {
     retention_ms: u64,
     clean_ms: u64,
     failed_ms: u64,
+    /// The checkpoint on the disk is not what was written.
+    pub(super) checkpoint_is_rotten: bool,
 }
 
 impl<E: Effects> Driver<E> {
     /// Does what is due.
     pub(super) fn keep_house(&mut self, now_ms: u64) {
         self.checkpoint_if_due(now_ms);
+        self.mend(now_ms);
         if now_ms.saturating_sub(self.housekeeping.retention_ms) >= RETENTION_MS {
             self.housekeeping.retention_ms = now_ms;
             self.drop_deleted();
@@ -62,8 +65,9 @@ impl<E: Effects> Driver<E> {
     fn checkpoint_if_due(&mut self, now_ms: u64) {
         let position = self.core.state().position();
         let last = self.log.checkpoint_position().unwrap_or_default();
+        let rotten = self.housekeeping.checkpoint_is_rotten;
         if self.housekeeping.checkpointing
-            || position <= last
+            || position <= last && !(rotten && position == last)
             || self.core.replica().is_bootstrapping()
         {
             return;
@@ -71,7 +75,8 @@ impl<E: Effects> Driver<E> {
         let entries = position.0 - last.0;
         let bytes = self.log.bytes().abs_diff(self.housekeeping.checkpoint_bytes);
         let age_ms = now_ms.saturating_sub(self.housekeeping.checkpoint_ms);
-        let due = entries >= CHECKPOINT_ENTRIES
+        let due = rotten
+            || entries >= CHECKPOINT_ENTRIES
             || bytes >= CHECKPOINT_BYTES
             || age_ms >= self.effects.checkpoint_age_ms() && self.housekeeping.checkpoint_ms > 0;
         if self.housekeeping.checkpoint_ms == 0 {
@@ -97,7 +102,11 @@ impl<E: Effects> Driver<E> {
         self.housekeeping.checkpointing = false;
         let noted = E::blocking(|| self.log.checkpointed(done));
         match noted {
-            Ok(()) => {}
+            Ok(()) => {
+                if std::mem::take(&mut self.housekeeping.checkpoint_is_rotten) {
+                    self.effects.count_rot_repaired();
+                }
+            }
             Err(error) if error.is_fatal() => self.effects.stop_process(&error),
             Err(error) => warn!(shard = %self.shard, %error, "the checkpoint is not noted"),
         }
@@ -146,6 +155,7 @@ impl<E: Effects> Driver<E> {
                 }
             }
             Err(error) if error.is_fatal() => self.effects.stop_process(&error),
+            Err(error) if error.is_rot() => self.found_rot(error.to_string()),
             Err(error) => warn!(shard = %self.shard, %error, "the log can't be cleaned"),
         }
         self.core.handle_cleaned(self.log.clean_point());

@@ -155,6 +155,14 @@ impl Effects for NodeEffects {
         self.node.catalog()
     }
 
+    fn count_rot_found(&self) {
+        self.node.scrub.count_found();
+    }
+
+    fn count_rot_repaired(&self) {
+        self.node.scrub.count_repaired();
+    }
+
     fn stop_process(&self, error: &dyn Error) -> ! {
         stop_process(self.shard, error)
     }

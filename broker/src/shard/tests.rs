@@ -19,7 +19,7 @@ use holdfast_protocol::{
 };
 use prost::Message;
 
-use super::{Driver, Effects};
+use super::{Driver, Effects, Input};
 
 const SHARD: ShardId = ShardId(3);
 const ME: BrokerId = BrokerId(0);
@@ -171,4 +171,99 @@ fn rot_that_only_the_replay_meets_makes_another_log_of_it() {
     let driver = open(dir.path());
     assert_ne!(driver.core().replica().member().incarnation, OLD);
     assert_eq!(driver.core().replica().end(), Position(0));
+}
+
+/// A driver over a whole log, told of rot, in the middle of its day.
+fn told_of_rot(dir: &Path, record: ShardRecord) -> Driver<Stage> {
+    make_log(dir);
+    let mut driver = open(dir);
+    driver.start();
+    driver.handle(Input::Record(record));
+    driver.end_turn();
+    driver.handle(Input::Rot(OLD, "rot for a test".to_owned()));
+    pass(&mut driver, 0);
+    driver
+}
+
+fn pass(driver: &mut Driver<Stage>, ms: u64) {
+    driver.effects_mut().now_ms += ms;
+    driver.tick();
+    driver.end_turn();
+}
+
+fn incarnation(driver: &Driver<Stage>) -> Incarnation {
+    driver.view().report().incarnation
+}
+
+fn failure(driver: &Driver<Stage>) -> Option<String> {
+    driver.view().report().failure
+}
+
+#[test]
+fn a_member_leaves_first_and_is_built_anew_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = told_of_rot(dir.path(), record(2, 1, &[0, 1, 2]));
+    assert_eq!(failure(&driver).unwrap(), "rot for a test");
+    assert_eq!(incarnation(&driver), OLD, "the record still names it");
+    driver.effects_mut().fetches.clear();
+    driver.handle(Input::Record(record(3, 1, &[1, 2])));
+    pass(&mut driver, 20);
+    assert_ne!(incarnation(&driver), OLD);
+    assert_eq!(failure(&driver), None);
+    assert_eq!(driver.view().report().end, Position(0));
+    pass(&mut driver, 20);
+    let asked = driver.effects_mut().fetches.last().cloned().unwrap();
+    assert_eq!((asked.key.position, asked.incarnation), (Position(0), incarnation(&driver)));
+    // What was said of the log that is gone does not count for the new one.
+    let now = incarnation(&driver);
+    driver.handle(Input::Rot(OLD, "late".to_owned()));
+    pass(&mut driver, 20);
+    assert_eq!(incarnation(&driver), now);
+}
+
+#[test]
+fn a_member_that_can_not_be_spared_stays_until_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = told_of_rot(dir.path(), record(2, 1, &[0, 1]));
+    for _ in 0..5 {
+        pass(&mut driver, 100_000);
+        assert_eq!((incarnation(&driver), failure(&driver)), (OLD, None));
+    }
+    driver.effects_mut().fetches.clear();
+    pass(&mut driver, 100_000);
+    pass(&mut driver, 100_000);
+    assert!(!driver.effects_mut().fetches.is_empty(), "it goes on following");
+    driver.handle(Input::Record(record(3, 1, &[0, 1, 2])));
+    pass(&mut driver, 20);
+    assert_eq!((incarnation(&driver), failure(&driver).is_some()), (OLD, true));
+    // Somebody else was left out instead.
+    driver.handle(Input::Record(record(4, 1, &[0, 1])));
+    pass(&mut driver, 20);
+    assert_eq!((incarnation(&driver), failure(&driver)), (OLD, None));
+}
+
+#[test]
+fn nothing_is_thrown_away_while_nobody_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let vacant = ShardRecord { leader: None, ..record(2, 1, &[1, 2]) };
+    let mut driver = told_of_rot(dir.path(), vacant);
+    pass(&mut driver, 100_000);
+    assert_eq!(incarnation(&driver), OLD);
+}
+
+#[test]
+fn a_leader_resigns_only_where_somebody_may_take_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = told_of_rot(dir.path(), record(2, 0, &[0, 1, 2]));
+    assert_eq!(driver.core().replica().leads(), Some(Epoch(2)));
+    assert_eq!(*driver.effects_mut().resigned.borrow(), [], "nobody else is heard of");
+    driver.effects_mut().hears.insert(BrokerId(2));
+    pass(&mut driver, 100_000);
+    assert_eq!(*driver.effects_mut().resigned.borrow(), [Epoch(2)]);
+    pass(&mut driver, 1_000);
+    assert_eq!(driver.effects_mut().resigned.borrow().len(), 1, "not over and over");
+    assert_eq!((incarnation(&driver), failure(&driver)), (OLD, None), "it leads until then");
+    driver.handle(Input::Record(record(3, 2, &[0, 1, 2])));
+    pass(&mut driver, 20);
+    assert!(failure(&driver).is_some(), "it is a member as others now");
 }
