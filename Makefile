@@ -23,8 +23,15 @@ demo: build ## three brokers on this machine, a live table; Ctrl-C ends it
 demo-check: build ## the demo that drives itself: produce, kill -9 a leader, read everything back
 	tests/demo-check
 
+# Tests of the whole run the very binary that is in the image, so one build serves them all.
+SHIPPED := .cache/image/holdfast
+
 .PHONY: test
-test: lint unit demo-check clients disks ## everything that continuous integration runs
+test: lint unit image chart ## everything that continuous integration runs; needs root
+	tests/demo-check --binary $(SHIPPED)
+	tests/clients/run --binary $(SHIPPED)
+	tests/lyingdisk/run --binary $(SHIPPED)
+	tests/e2e/run
 
 .PHONY: lint
 lint: $(DENY) ## formatting, clippy, licences, generated files

@@ -36,7 +36,7 @@ class Result:
 class Load:
     """The client process, in the client's network namespace."""
 
-    def __init__(self, policy, topic, partitions):
+    def __init__(self, bootstrap, topic, partitions):
         os.makedirs(OUT, exist_ok=True)
         self.partitions = range(partitions)
         prefix = uuid.uuid4().hex[:8]
@@ -44,7 +44,7 @@ class Load:
         self.log = open(self.out + ".log", "w", encoding="utf-8")
         self.process = subprocess.Popen(
             [
-                rig.COMMAND, "client", PYTHON, LOAD, "--bootstrap", f"{policy}.{rig.NAMESPACE}:{truth.KAFKA_PORT}",
+                rig.COMMAND, "client", PYTHON, LOAD, "--bootstrap", bootstrap,
                 "--topic", topic, "--partitions", str(partitions), "--prefix", prefix, "--out", self.out,
             ],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
@@ -95,9 +95,10 @@ class Load:
 class Story:
     """The course of one fault on one topic. Use as a context; the load runs within it."""
 
-    def __init__(self, result, policy="orders", topic="orders", partitions=6):
+    def __init__(self, result, policy="orders", topic="orders", partitions=6, bootstrap=None):
         self.result, self.policy, self.topic = result, policy, topic
-        self.load = Load(policy, topic, partitions)
+        inside = f"{policy}.{rig.NAMESPACE}:{truth.KAFKA_PORT}"
+        self.load = Load(bootstrap or inside, topic, partitions)
         self.hit = None
         self.at = None
         self.until = None
