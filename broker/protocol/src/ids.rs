@@ -36,7 +36,8 @@ number! {
     ShardId(u32)
 }
 number! {
-    /// The reign of one leader of one shard. Grows by one with every election; 0 is "none yet".
+    /// The reign of one leader of one shard. Grows with every election; 0 is "none yet". The number
+    /// says whose reign it is ([`Epoch::next_of`]), so that no two brokers ever lead the same one.
     Epoch(u32)
 }
 number! {
@@ -76,10 +77,19 @@ impl Offset {
 }
 
 impl Epoch {
-    /// The epoch of the next election.
+    /// Brokers that are told apart in the number of an epoch: as many as a policy may have.
+    pub const BROKERS_MAX: u32 = 64;
+
+    /// The epoch that begins with the election of `leader`: the next one whose number has the
+    /// remainder of that broker. Operators that read different states of the store, as after a
+    /// restore from a backup, may elect two leaders over the same epoch; they never do so into
+    /// the same one, and so entries are told apart by epoch and position.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
+    pub fn next_of(self, leader: BrokerId) -> Self {
+        let next = self.0 + 1;
+        let own = leader.0 % Self::BROKERS_MAX;
+        let ahead = (own + Self::BROKERS_MAX - next % Self::BROKERS_MAX) % Self::BROKERS_MAX;
+        Self(next + ahead)
     }
 }
 

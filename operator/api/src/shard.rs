@@ -113,7 +113,8 @@ pub struct ShardSpec {
     #[schemars(range(max = 9_007_199_254_740_991_i64))]
     pub revision: u64,
 
-    /// Epoch of the leader; grows by one with every election. 0: there was none yet.
+    /// Epoch of the leader; grows with every election, to the next number whose remainder by 64 is
+    /// the leader's. 0: there was none yet.
     #[schemars(range(max = 2_147_483_647))]
     pub epoch: u32,
 

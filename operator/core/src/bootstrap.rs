@@ -26,11 +26,12 @@ pub(crate) fn initial<'a>(
         empty.then_some(Member { broker: *broker, incarnation: report.incarnation })
     };
     let isr: Vec<Member> = replicas.iter().map(member).collect::<Option<_>>()?;
+    let leader = isr.first().copied()?;
     Some(ShardRecord {
         shard,
         version: Version::default().next(),
-        epoch: Epoch::default().next(),
-        leader: isr.first().copied(),
+        epoch: Epoch::default().next_of(leader.broker),
+        leader: Some(leader),
         isr,
         replicas,
         min_in_sync_replicas: policy.min_in_sync_replicas,

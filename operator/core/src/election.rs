@@ -65,7 +65,7 @@ pub(crate) fn elected(record: &ShardRecord, leader: Member, holders: &[Holder<'_
     assert!(in_sync, "only a member of the in-sync replicas is elected");
     ShardRecord {
         version: record.version.next(),
-        epoch: record.epoch.next(),
+        epoch: record.epoch.next_of(leader.broker),
         leader: Some(leader),
         isr: fence(record, Some(leader.broker), holders),
         ..record.clone()
@@ -108,34 +108,42 @@ mod tests {
         let three = "v7 e3 leader 0a isr 0a 1a 2a min 2";
         let two = "v7 e3 leader 0a isr 0a 1a min 2";
         for (of, brokers, expected) in [
-            (three, "0 dead a 3/9; 1 live a 3/9; 2 live a 3/8", "v8 e4 leader 1a isr 1a 2a min 2"),
-            (three, "0 dead a 3/9; 1 live a 3/8; 2 live a 3/9", "v8 e4 leader 2a isr 1a 2a min 2"),
+            (three, "0 dead a 3/9; 1 live a 3/9; 2 live a 3/8", "v8 e65 leader 1a isr 1a 2a min 2"),
+            (three, "0 dead a 3/9; 1 live a 3/8; 2 live a 3/9", "v8 e66 leader 2a isr 1a 2a min 2"),
             // A later epoch is more complete than a longer log.
-            (three, "0 dead a 3/9; 1 live a 2/99; 2 live a 3/8", "v8 e4 leader 2a isr 1a 2a min 2"),
+            (
+                three,
+                "0 dead a 3/9; 1 live a 2/99; 2 live a 3/8",
+                "v8 e66 leader 2a isr 1a 2a min 2",
+            ),
             // Then fewest leaderships, then preference.
             (
                 three,
                 "0 dead a 3/9; 1 live a 3/9 leads 4; 2 live a 3/9 leads 3",
-                "v8 e4 leader 2a isr 1a 2a min 2",
+                "v8 e66 leader 2a isr 1a 2a min 2",
             ),
-            (three, "0 dead a 3/9; 1 live a 3/9; 2 live a 3/9", "v8 e4 leader 1a isr 1a 2a min 2"),
+            (three, "0 dead a 3/9; 1 live a 3/9; 2 live a 3/9", "v8 e65 leader 1a isr 1a 2a min 2"),
             // Not another log, however long.
-            (three, "0 dead a 3/9; 1 live b 3/99; 2 live a 3/5", "v8 e4 leader 2a isr 0a 2a min 2"),
+            (
+                three,
+                "0 dead a 3/9; 1 live b 3/99; 2 live a 3/5",
+                "v8 e66 leader 2a isr 0a 2a min 2",
+            ),
             // Not who is out of sync.
-            (two, "0 dead a 3/9; 1 live a 3/5; 2 live a 3/9", "v8 e4 leader 1a isr 0a 1a min 2"),
+            (two, "0 dead a 3/9; 1 live a 3/5; 2 live a 3/9", "v8 e65 leader 1a isr 0a 1a min 2"),
             (two, "0 dead a 3/9; 1 dead a 3/9; 2 live a 3/9", "nobody"),
             // Not a failed disk, not who resigned; who stops only where nobody else can.
             (
                 three,
                 "0 live a 3/9 failed; 1 live a 3/9 resigned; 2 live a 3/7",
-                "v8 e4 leader 2a isr 1a 2a min 2",
+                "v8 e66 leader 2a isr 1a 2a min 2",
             ),
             (
                 three,
                 "0 dead a 3/9; 1 live a 3/9 stopping; 2 live a 3/7",
-                "v8 e4 leader 2a isr 1a 2a min 2",
+                "v8 e66 leader 2a isr 1a 2a min 2",
             ),
-            (two, "0 dead a 3/9; 1 live a 3/9 stopping", "v8 e4 leader 1a isr 0a 1a min 2"),
+            (two, "0 dead a 3/9; 1 live a 3/9 stopping", "v8 e65 leader 1a isr 0a 1a min 2"),
             // Nobody yet.
             (three, "0 dead a 3/9; 1 unsure a 3/9; 2 dead a 3/9", "wait"),
             (three, "0 dead a 3/9; 1 dead a 3/9; 2 dead a 3/9", "nobody"),

@@ -25,7 +25,7 @@ pub(crate) fn elected(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<Sh
         }
     }
     let (_, _, leader) = best?;
-    let epoch = record.epoch.next();
+    let epoch = record.epoch.next_of(leader.broker);
     Some(ShardRecord {
         version: record.version.next(),
         epoch,
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn the_most_complete_leads_once_all_have_told() {
         let two = "v7 e3 leader 0a isr 0a 1a min 2";
-        let lossy = "v8 e4 leader 1b isr 1b min 2 unclean 4";
+        let lossy = "v8 e65 leader 1b isr 1b min 2 unclean 65";
         for (of, brokers, expected) in [
             (two, "0 live b 3/8; 1 live b 3/9; 2 live a 3/9", lossy),
             (two, "0 dead b 3/8; 1 live b 3/9; 2 live a 3/9", "wait"),
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_loss_is_told_as_a_range() {
         let reports = holders("0 live b 3/8 committed 7; 1 live b 3/9 committed 12");
-        let elected = record("v8 e4 leader 1b isr 1b min 2 unclean 4");
+        let elected = record("v8 e65 leader 1b isr 1b min 2 unclean 65");
         let range = |seen| super::loss(&elected, &reports.view(), Position(seen));
         assert_eq!(range(0), (Position(9), Position(12)));
         assert_eq!(range(20), (Position(9), Position(20)));

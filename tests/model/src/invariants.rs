@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::Replica;
-use holdfast_protocol::{FlushMode, ShardRecord};
+use holdfast_protocol::{FlushMode, Member, ShardRecord};
 
 use crate::disk::Entry;
 use crate::setup::{BROKERS, Setup};
@@ -190,9 +190,10 @@ pub(crate) fn written(
 }
 
 fn is_election(before: &ShardRecord, after: &ShardRecord) -> bool {
-    after.epoch == before.epoch.next()
-        && after.leader.is_some_and(|leader| after.isr.contains(&leader))
-        && is_fenced(before, after)
+    let led = |leader: Member| {
+        after.epoch == before.epoch.next_of(leader.broker) && after.isr.contains(&leader)
+    };
+    after.leader.is_some_and(led) && is_fenced(before, after)
 }
 
 fn is_vacated(before: &ShardRecord, after: &ShardRecord) -> bool {

@@ -174,7 +174,7 @@ impl State {
         let record = self.store.history[at].clone();
         let next = ShardRecord {
             version: record.version.next(),
-            epoch: record.epoch.next(),
+            epoch: record.epoch.next_of(leader.broker),
             leader: Some(leader),
             ..record.clone()
         };

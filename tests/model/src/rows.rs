@@ -82,7 +82,7 @@ pub const ROWS: &[Row] = &[
         core: &[Rule::FetchEpoch, Rule::EpochStart],
         operator: &[],
         shell: &[],
-        verdict: Verdict::Breaks(Sync, ANY, LeaderHasAllCommitted, 18),
+        verdict: Verdict::Breaks(Sync, TWO, LogMatching, 17),
     },
     Row {
         row: "fetches carry incarnation, epoch, position, last epoch",

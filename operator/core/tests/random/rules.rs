@@ -42,8 +42,8 @@ impl Rules {
         }
         assert_eq!(next.unclean_epoch, before.unclean_epoch);
         if elected {
-            assert_eq!(next.epoch, before.epoch.next());
             let leader = next.leader.expect("an epoch has a leader");
+            assert_eq!(next.epoch, before.epoch.next_of(leader.broker));
             assert!(before.isr.contains(&leader), "only a member in sync is elected");
         } else {
             let same = next.leader == before.leader || next.leader.is_none();

@@ -9,9 +9,9 @@ use holdfast_model::{Cluster, Setup, walk};
 use holdfast_protocol::FlushMode;
 
 /// Walks of each kind; `SEEDS` asks for more, and `SEED=7` for one alone.
-const SEEDS: u64 = 3_000;
+pub(crate) const SEEDS: u64 = 3_000;
 /// Steps of a walk.
-const STEPS: usize = 400;
+pub(crate) const STEPS: usize = 400;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().and_then(|text| text.parse().ok())

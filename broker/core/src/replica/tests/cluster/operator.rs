@@ -49,7 +49,7 @@ impl Operator {
 
     pub(super) fn elect(&mut self, leader: Member) {
         self.write(|record| {
-            record.epoch = record.epoch.next();
+            record.epoch = record.epoch.next_of(leader.broker);
             record.leader = Some(leader);
         });
     }
@@ -57,7 +57,7 @@ impl Operator {
     /// No member of the in-sync replicas can lead: somebody else does, and it is recorded.
     pub(super) fn elect_unclean(&mut self, leader: Member) {
         self.write(|record| {
-            record.epoch = record.epoch.next();
+            record.epoch = record.epoch.next_of(leader.broker);
             record.leader = Some(leader);
             record.isr = vec![leader];
             record.unclean_epoch = Some(record.epoch);
