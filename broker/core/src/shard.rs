@@ -21,8 +21,8 @@ use holdfast_protocol::{
 use prost::Message;
 
 use crate::batch::{self, Batch};
-use crate::replica::{Answer, Fetch, History, Outcome, Output, Replica};
-use crate::state::{Change, Command, Sequence, State};
+use crate::replica::{Answer, Fault, Fetch, History, Outcome, Output, Replica};
+use crate::state::{ApplyError, Change, Command, Sequence, State};
 
 use tail::Tail;
 pub use waiters::Waiters;
@@ -419,12 +419,28 @@ impl Shard {
             let Some(command) = self.pending.pop_front() else {
                 break;
             };
+            let change = match self.state.apply(&command) {
+                Ok(change) => change,
+                Err(why) => {
+                    // It stays the next to be applied: nothing goes past it.
+                    self.halt_at(command, &why);
+                    break;
+                }
+            };
             self.pending_bytes -= u64::from(command.header.length);
-            let change = self.state.apply(&command);
             self.tail.settled(&command);
             if change != Change::Nothing && self.changes.back() != Some(&change) {
                 self.changes.push_back(change);
             }
+        }
+    }
+
+    fn halt_at(&mut self, command: Command, why: &ApplyError) {
+        let position = command.header.position;
+        self.pending.push_front(command);
+        if !self.replica.is_halted() {
+            self.replica.halt(Fault::Apply { position, why: why.to_string() });
+            self.outputs.extend(std::iter::from_fn(|| self.replica.poll_output()));
         }
     }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use holdfast_protocol::entry::Kind;
-use holdfast_protocol::{Header, Position, StreamId};
+use holdfast_protocol::{Header, Offset, Position, StreamId};
 use prost::Message;
 
 use crate::batch::{Batch, HEADER_LEN, Stamp};
@@ -126,23 +126,27 @@ impl State {
 
     /// Applies the next committed command.
     ///
+    /// # Errors
+    /// [`ApplyError`]; then nothing has changed, and nothing that follows may be applied either.
+    ///
     /// # Panics
     /// Where the command is below the state's position: it was applied already.
-    pub fn apply(&mut self, command: &Command) -> Change {
+    pub fn apply(&mut self, command: &Command) -> Result<Change, ApplyError> {
         let header = &command.header;
         assert!(header.position >= self.position, "an entry is applied once");
-        self.position = header.position.next();
-        match header.kind {
+        let change = match header.kind {
             Kind::EpochStart => Change::Nothing,
-            Kind::Append => self.append(command),
-            Kind::TrimStream => self.trim(command),
+            Kind::Append => self.append(command)?,
+            Kind::TrimStream => self.trim(header.stream, &decode(&command.body)?),
             Kind::DropStream => self.drop_stream(header.stream),
-            Kind::CommitOffsets => self.commit_offsets(&command.body),
-            Kind::DropOffsets => self.drop_offsets(&command.body),
-            Kind::KeepGroup => self.keep_group(&command.body),
-            Kind::DeclareTopic => self.catalog.declare(&decode(&command.body)),
-            Kind::DeleteTopic => self.catalog.delete(&decode(&command.body)),
-        }
+            Kind::CommitOffsets => self.commit_offsets(decode(&command.body)?),
+            Kind::DropOffsets => self.drop_offsets(&decode(&command.body)?),
+            Kind::KeepGroup => self.keep_group(decode(&command.body)?),
+            Kind::DeclareTopic => self.catalog.declare(&decode(&command.body)?),
+            Kind::DeleteTopic => self.catalog.delete(&decode(&command.body)?),
+        };
+        self.position = header.position.next();
+        Ok(change)
     }
 
     /// The state as bytes, with the history of the log that led to it.
@@ -171,11 +175,29 @@ pub enum CheckpointError {
     Field(&'static str),
 }
 
-/// Reads the body of a committed command. It was encoded by a broker and its entry's checksum
-/// was verified, so a body that can't be read is a bug, and applying nothing would let replicas
-/// differ.
-fn decode<M: Message + Default>(body: &Bytes) -> M {
-    M::decode(body.clone()).expect("a committed command was encoded by a broker")
+/// A committed entry that no leader of ours can have written: its checksum is right, so it comes
+/// from a bug, or from somebody who may write checksums. To apply nothing of it and go on would
+/// let replicas differ.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The body is not that of a command of its kind.
+    #[error("its body can't be read: {0}")]
+    Body(#[from] prost::DecodeError),
+    /// Its messages do not follow those before.
+    #[error("its first offset in {stream} is {found}, where {expected} follows")]
+    Offset {
+        /// The stream.
+        stream: StreamId,
+        /// The end of the stream.
+        expected: Offset,
+        /// The entry's first offset.
+        found: Offset,
+    },
+}
+
+/// Reads the body of a committed command.
+fn decode<M: Message + Default>(body: &Bytes) -> Result<M, ApplyError> {
+    Ok(M::decode(body.clone())?)
 }
 
 /// A stream named in a command; one that is not 16 bytes names no stream that there is.

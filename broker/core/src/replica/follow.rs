@@ -210,7 +210,8 @@ impl Replica {
         });
     }
 
-    fn halt(&mut self, fault: Fault) {
+    /// It may not go on.
+    pub(crate) fn halt(&mut self, fault: Fault) {
         self.role = Role::Halted;
         self.outputs.push_back(Output::Halt(fault));
     }

@@ -145,4 +145,15 @@ pub enum Fault {
     /// The leader sent what can't follow this log.
     #[error("the leader sent entries that don't follow this log: {0}")]
     Entries(String),
+    /// What is committed can't be applied.
+    #[error(
+        "the committed entry at position {position} can't be applied: {why}; no leader of this \
+         release writes such an entry"
+    )]
+    Apply {
+        /// The entry.
+        position: Position,
+        /// What is wrong with it.
+        why: String,
+    },
 }

@@ -310,3 +310,42 @@ fn a_state_is_current_once_it_has_what_the_leader_tells_first() {
     shard.handle_answer(BrokerId(1), second, 0);
     assert!(shard.is_current());
 }
+
+#[test]
+fn a_committed_entry_that_no_leader_writes_stops_the_replica_and_nothing_else() {
+    let garbled = Draft::command(Kind::CommitOffsets, b"\xff\xff garbled");
+    let sparse = Draft {
+        kind: Kind::Append,
+        stream: STREAM,
+        count: 1,
+        offset: Offset(7),
+        ..Draft::command(Kind::Append, b"")
+    };
+    for (draft, reason) in [(garbled, "its body can't be read"), (sparse, "where 0 follows")] {
+        let mut shard = shard();
+        let mut entries = start_of(1, 0);
+        draft.encode(Epoch(1), Position(1), &mut entries);
+        Draft::command(Kind::KeepGroup, b"").encode(Epoch(1), Position(2), &mut entries);
+        follows(&mut shard, 1, 0, &entries, 1);
+        assert!(!shard.replica().is_halted(), "it is not committed yet");
+        follows(&mut shard, 2, 3, &start_of(2, 3), 4);
+        assert!(shard.replica().is_halted());
+        assert_eq!(
+            shard.state().position(),
+            Position(1),
+            "nothing of it was applied, nor after it"
+        );
+        let outputs: Vec<Output> = std::iter::from_fn(|| shard.poll_output()).collect();
+        let faults: Vec<String> = outputs
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Halt(fault) => Some(fault.to_string()),
+                _ => None,
+            })
+            .collect();
+        assert!(faults.len() == 1 && faults[0].contains(reason), "{faults:?}");
+        shard.handle_tick(1_000);
+        shard.handle_record(record(3, 0), 1_000);
+        assert_eq!(shard.replica().leads(), None, "it never leads");
+    }
+}

@@ -31,7 +31,7 @@ pub(super) fn encode(state: &State, history: &History) -> Vec<u8> {
 pub(super) fn decode(bytes: &[u8]) -> Result<(State, History), CheckpointError> {
     let wire = command::Checkpoint::decode(bytes)
         .map_err(|error| CheckpointError::Decode(error.to_string()))?;
-    let mut state = State { position: Position(wire.position), ..State::default() };
+    let mut state = State { position: position(wire.position)?, ..State::default() };
     for stream in wire.streams {
         let id = stream_id(&stream.topic, stream.partition);
         state.streams.insert(id, stream_from_wire(stream)?);
@@ -50,11 +50,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(State, History), CheckpointError> 
     Ok((state, history(&wire.epochs)?))
 }
 
+/// What is too large to be is nothing that could be gone on from.
+fn position(number: u64) -> Result<Position, CheckpointError> {
+    let fits = Some(Position(number)).filter(|position| *position <= Position::MAX);
+    fits.ok_or(CheckpointError::Field("position"))
+}
+
 fn history(wire: &[command::LogEpoch]) -> Result<History, CheckpointError> {
     let epochs: Vec<_> =
         wire.iter().map(|epoch| (Epoch(epoch.epoch), Position(epoch.position))).collect();
     let grows = epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
-    if !grows {
+    let fits = epochs.last().is_none_or(|last| *last <= (Epoch::MAX, Position::MAX));
+    if !grows || !fits {
         return Err(CheckpointError::Field("epochs"));
     }
     Ok(History::new(epochs))
@@ -85,6 +92,9 @@ fn stream_from_wire(wire: command::StreamState) -> Result<Stream, CheckpointErro
         timestamp_ms_max: wire.timestamp_ms_max,
         ..Stream::default()
     };
+    if stream.start > stream.end || stream.end > Offset::MAX {
+        return Err(CheckpointError::Field("streams.end"));
+    }
     for producer in wire.producers {
         let id = producer.id;
         stream.producers.insert(id, producer_from_wire(producer)?);

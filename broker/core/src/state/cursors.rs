@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use holdfast_protocol::{Offset, StreamId, command};
 
-use super::{Change, State, decode, stream_id};
+use super::{Change, State, stream_id};
 
 /// A group's progress through one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +32,7 @@ pub struct Group {
 }
 
 impl State {
-    pub(super) fn commit_offsets(&mut self, body: &Bytes) -> Change {
-        let commit: command::CommitOffsets = decode(body);
+    pub(super) fn commit_offsets(&mut self, commit: command::CommitOffsets) -> Change {
         let group = self.groups.entry(commit.group).or_default();
         for wire in commit.cursors {
             group.cursors.insert(stream_id(&wire.topic, wire.partition), wire.into());
@@ -41,8 +40,7 @@ impl State {
         Change::Group
     }
 
-    pub(super) fn drop_offsets(&mut self, body: &Bytes) -> Change {
-        let drop: command::DropOffsets = decode(body);
+    pub(super) fn drop_offsets(&mut self, drop: &command::DropOffsets) -> Change {
         if drop.group_too {
             self.groups.remove(&drop.group);
         } else if let Some(group) = self.groups.get_mut(&drop.group) {
@@ -56,8 +54,7 @@ impl State {
         Change::Group
     }
 
-    pub(super) fn keep_group(&mut self, body: &Bytes) -> Change {
-        let keep: command::KeepGroup = decode(body);
+    pub(super) fn keep_group(&mut self, keep: command::KeepGroup) -> Change {
         let group = self.groups.entry(keep.group).or_default();
         group.state = keep.state;
         group.kept_ms = keep.kept_ms;

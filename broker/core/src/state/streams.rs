@@ -2,7 +2,7 @@
 
 use holdfast_protocol::{Epoch, Offset, StreamId, command};
 
-use super::{Change, Command, Producers, State, decode};
+use super::{ApplyError, Change, Command, Producers, State};
 
 /// The committed state of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,26 +39,28 @@ impl Stream {
 }
 
 impl State {
-    pub(super) fn append(&mut self, command: &Command) -> Change {
+    pub(super) fn append(&mut self, command: &Command) -> Result<Change, ApplyError> {
         let header = &command.header;
+        let expected = self.stream(header.stream).map_or(Offset(0), |stream| stream.end);
+        let found = header.offset;
+        if found != expected {
+            return Err(ApplyError::Offset { stream: header.stream, expected, found });
+        }
         let stream = self.streams.entry(header.stream).or_default();
-        assert!(header.offset == stream.end, "offsets of {} are dense", header.stream);
         if stream.epochs.last().is_none_or(|(epoch, _)| *epoch < header.epoch) {
             stream.epochs.push((header.epoch, header.offset));
         }
         stream.end = header.offset.plus(u64::from(header.count));
-        stream.bytes += u64::from(header.length);
+        stream.bytes = stream.bytes.saturating_add(header.length.into());
         stream.timestamp_ms_max = stream.timestamp_ms_max.max(header.timestamp_ms);
         if let Some(stamp) = command.stamp {
             let (position, timestamp) = (header.position, header.timestamp_ms);
             stream.producers.note(stamp, header.offset, position, timestamp);
         }
-        Change::Stream(header.stream)
+        Ok(Change::Stream(header.stream))
     }
 
-    pub(super) fn trim(&mut self, command: &Command) -> Change {
-        let trim: command::TrimStream = decode(&command.body);
-        let id = command.header.stream;
+    pub(super) fn trim(&mut self, id: StreamId, trim: &command::TrimStream) -> Change {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Change::Nothing;
         };

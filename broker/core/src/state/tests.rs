@@ -25,7 +25,7 @@ fn apply(state: &mut State, kind: Kind, stream: StreamId, body: &impl Message) -
         timestamp_ms: -1,
     };
     let body = Bytes::from(body.encode_to_vec());
-    state.apply(&Command { header, stamp: None, body })
+    state.apply(&Command { header, stamp: None, body }).unwrap()
 }
 
 /// Appends a batch of `count` messages in `epoch`.
@@ -51,7 +51,7 @@ fn append_to(
         offset: state.stream(stream).map_or(Offset(0), |stream| stream.end),
         timestamp_ms: i64::from(count) * 10,
     };
-    state.apply(&Command { header, stamp, body: Bytes::new() })
+    state.apply(&Command { header, stamp, body: Bytes::new() }).unwrap()
 }
 
 fn trim(state: &mut State, start: u64, bytes: u64) -> Change {
@@ -186,7 +186,7 @@ fn the_catalog_takes_the_newest_declaration_and_no_deleted_id() {
             timestamp_ms: -1,
         };
         header.position = state.position();
-        state.apply(&Command { header, stamp: None, body: body().into() })
+        state.apply(&Command { header, stamp: None, body: body().into() }).unwrap()
     };
     let declare = |state: &mut State, id, name: &str, partitions| {
         let body = topic(id, name, partitions);
@@ -228,7 +228,7 @@ fn an_entry_is_not_applied_twice() {
         offset: Offset(0),
         timestamp_ms: -1,
     };
-    state.apply(&Command { header, stamp: None, body: Bytes::new() });
+    state.apply(&Command { header, stamp: None, body: Bytes::new() }).unwrap();
 }
 
 #[test]
