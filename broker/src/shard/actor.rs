@@ -1,18 +1,22 @@
 //! The actor of one shard: a task that takes events in turn and hands them to the driver.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use holdfast_log::Config;
 use holdfast_protocol::ShardId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::error;
 
 use super::driver::Driver;
 use super::flusher::Flusher;
 use super::node::NodeEffects;
-use super::{APPENDS_MAX, AppendCommand, EVENTS_MAX, Event, Handle, Input, OpenError};
+use super::{APPENDS_MAX, AppendCommand, EVENTS_MAX, Event, Handle, Input, OpenError, View};
 use crate::node::Node;
 
 /// How often the core is told the time.
@@ -30,8 +34,26 @@ pub(crate) fn open(node: &Arc<Node>, shard: ShardId, dir: &Path) -> Result<Handl
     let volume = (&holdfast_log::Disk::Files, dir, Config::default());
     let driver = Driver::open(effects, shard, node.boot(), volume)?;
     let view = Arc::clone(driver.view());
-    node.tasks.spawn(Actor { driver }.run(events, appends));
+    let (watched, news) = (Arc::clone(&view), Arc::clone(node));
+    node.tasks.spawn(async move {
+        if survive(shard, &watched, Actor { driver }.run(events, appends)).await {
+            news.reports_changed.notify_waiters();
+        }
+    });
     Ok(Handle { shard, view, events: events_tx, appends: appends_tx })
+}
+
+/// Runs an actor. Where an invariant of its core breaks, that shard alone stops here, and says so:
+/// its replica reports that it can't go on, so that another is elected. True where that is news.
+async fn survive(shard: ShardId, view: &View, run: impl Future<Output = ()>) -> bool {
+    let Err(panic) = AssertUnwindSafe(run).catch_unwind().await else {
+        return false;
+    };
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason");
+    error!(%shard, reason = text, "an invariant broke: this replica stops; a person must look");
+    view.put_fault(format!("an invariant broke: {text}"));
+    true
 }
 
 struct Actor {
@@ -120,5 +142,24 @@ impl Actor {
         };
         self.driver.handle(input);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_actor_that_breaks_is_reported_and_leads_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = holdfast_log::ShardLog::open(dir.path(), Config::default()).unwrap();
+        let view = View::new(log.reader());
+        assert!(!survive(ShardId(3), &view, async {}).await);
+        assert_eq!(view.report().failure, None);
+        let broken = async { assert_eq!(1 + 1, 3, "numbers hold") };
+        assert!(survive(ShardId(3), &view, broken).await);
+        let report = view.report();
+        assert!(report.failure.is_some_and(|why| why.contains("numbers hold")));
+        assert_eq!((report.leads, report.confirmed), (None, None));
     }
 }

@@ -196,6 +196,15 @@ impl View {
         news
     }
 
+    /// Nobody is there any more to say more: the replica leads nothing and can't go on.
+    pub(super) fn put_fault(&self, why: String) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        (report.leads, report.confirmed, report.failure) = (None, None, Some(why));
+        drop(report);
+        // Who waits for more looks again, and is told that this broker does not lead.
+        self.lock_progress().clear();
+    }
+
     fn lock_progress(&self) -> MutexGuard<'_, HashMap<StreamId, watch::Sender<Offset>>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
