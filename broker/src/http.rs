@@ -1,5 +1,7 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
+mod listener;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -20,7 +22,8 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(node);
-    let served = axum::serve(listener, app).with_graceful_shutdown(stopping.cancelled_owned());
+    let served = axum::serve(listener::Bounded::new(listener), app)
+        .with_graceful_shutdown(stopping.cancelled_owned());
     if let Err(error) = served.await {
         tracing::warn!(%error, "the HTTP listener ended");
     }

@@ -7,6 +7,7 @@
 mod ablation;
 mod clock;
 mod control;
+mod files;
 mod http;
 mod inspect;
 mod leaving;
@@ -109,8 +110,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     serve_grpc(&node, peer);
     node.spawn(http::serve(Arc::clone(&node), http));
     node.spawn(scrub::run(Arc::clone(&node)));
+    let connections = files::connections_max(kafka.len());
     for (name, listener) in kafka {
-        serve_kafka(&node, name, listener);
+        serve_kafka(&node, name, listener, connections);
     }
     info!(broker = %node.broker(), boot = node.boot().counter, "broker is up");
     stop.await;
@@ -165,9 +167,10 @@ fn serve_grpc(node: &Arc<Node>, listener: TcpListener) {
     });
 }
 
-fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener) {
+fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener, connections: usize) {
     let service = service::Broker::new(Arc::clone(node));
-    let options = holdfast_kafka::Options::new(name.clone());
+    let mut options = holdfast_kafka::Options::new(name.clone());
+    options.connections_max = options.connections_max.min(connections);
     node.note_door(name, Arc::clone(&options.metrics));
     let stopping = node.doors.closing.clone();
     let current = Arc::clone(node);

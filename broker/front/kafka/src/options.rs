@@ -52,7 +52,7 @@ impl Options {
     pub fn new(listener_name: impl Into<String>) -> Self {
         Self {
             listener_name: listener_name.into(),
-            connections_max: 8192,
+            connections_max: 16_384,
             frame_bytes_max: 100 * 1024 * 1024 + 64 * 1024,
             requests_in_flight_max: 64,
             connection_bytes_max: 16 * 1024 * 1024,
