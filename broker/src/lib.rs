@@ -42,8 +42,10 @@ use node::Node;
 pub use settings::Settings;
 pub use shard::OpenError;
 
-/// The driver of one shard, for who runs it otherwise than [`run`] does: the simulated cluster.
+/// The driver of one shard, for who runs it otherwise than [`run`] does: the simulated cluster, and
+/// the fuzzer, which also speaks the peer protocol to it.
 pub mod driver {
+    pub use crate::peer::wire;
     pub use crate::shard::{
         AppendCommand, Ask, CheckpointImage, Driver, Effects, Image, Input, Report, View,
     };

@@ -2,7 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod server;
-mod wire;
+pub mod wire;
 
 /// The largest gRPC message, bytes: the largest entry, and room to spare.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 112 * 1024 * 1024;

@@ -3,7 +3,7 @@
 use holdfast_operator_core::{Input, IsrRequest, Message, Report};
 use holdfast_protocol::control::{self, from_broker, to_broker};
 use holdfast_protocol::wire::{self, Error};
-use holdfast_protocol::{BrokerId, Epoch, Position, ShardId, Start};
+use holdfast_protocol::{BrokerId, Epoch, ShardId, ShardRecord, Start};
 
 /// The longest reason or failure that is taken from a broker, characters.
 const TEXT_MAX: usize = 500;
@@ -13,19 +13,25 @@ fn text(text: &str) -> String {
 }
 
 fn report(wire: control::ReplicaReport) -> Result<Report, Error> {
+    let shard = ShardId(wire.shard);
+    let record: Option<ShardRecord> = wire.record.map(TryInto::try_into).transpose()?;
+    // The planner may adopt it as the newest record of the shard.
+    if let Some(found) = record.as_ref().map(|record| record.shard).filter(|of| *of != shard) {
+        return Err(Error::Shard { shard, found });
+    }
     Ok(Report {
-        shard: ShardId(wire.shard),
+        shard,
         incarnation: wire::incarnation(&wire.incarnation)?,
-        version: wire.version.unwrap_or_default().into(),
-        epoch: Epoch(wire.epoch),
+        version: wire::version(wire.version.unwrap_or_default())?,
+        epoch: wire::epoch(wire.epoch, "epoch")?,
         leading: wire.leading,
-        leads_epoch: Epoch(wire.leads_epoch),
-        end: Position(wire.end),
-        last_epoch: Epoch(wire.last_epoch),
-        committed: Position(wire.committed),
-        held: Position(wire.held),
+        leads_epoch: wire::epoch(wire.leads_epoch, "leads_epoch")?,
+        end: wire::position(wire.end, "end")?,
+        last_epoch: wire::epoch(wire.last_epoch, "last_epoch")?,
+        committed: wire::position(wire.committed, "committed")?,
+        held: wire::position(wire.held, "held")?,
         failure: wire.failed.then(|| text(&wire.failure)),
-        record: wire.record.map(TryInto::try_into).transpose()?,
+        record,
     })
 }
 
@@ -33,7 +39,7 @@ fn report(wire: control::ReplicaReport) -> Result<Report, Error> {
 ///
 /// # Errors
 /// Where the message lacks something, or comes out of turn.
-pub(crate) fn input(broker: BrokerId, message: control::FromBroker) -> Result<Input, Error> {
+pub fn input(broker: BrokerId, message: control::FromBroker) -> Result<Input, Error> {
     use from_broker::Message as From;
     Ok(match message.message.ok_or(Error::Missing("message"))? {
         From::Hello(hello) => connected(broker, &hello),

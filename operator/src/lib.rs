@@ -10,7 +10,7 @@
 
 mod catalog;
 mod client;
-mod convert;
+pub mod convert;
 mod observer;
 pub mod operator;
 mod session;

@@ -49,6 +49,9 @@ pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Found, Error> {
     let (Some(generation), Some(position)) = (fields.u32(), fields.u64()) else {
         return Ok(Found::Bad("it is cut short"));
     };
+    if Position(position) > Position::MAX {
+        return Ok(Found::Bad("its position is too large to be"));
+    }
     payload.drain(..12);
     Ok(Found::Good { generation, position: Position(position), bytes: payload })
 }

@@ -323,10 +323,7 @@ impl<'a> Recovery<'a> {
         let (writer, index) = self.active(end)?;
         let noted = std::mem::take(&mut self.state.epochs);
         self.note_epochs(&noted);
-        for (epoch, position) in std::mem::take(&mut self.epochs) {
-            self.state.note_epoch(epoch, position);
-        }
-        self.state.cut_epochs(end);
+        self.take_epochs(end);
         let whole = self.recovered.damage.is_none();
         self.recovered.clean = self.state.clean && whole;
         // A log whose making was cut short has not been given an identity either.
@@ -346,6 +343,21 @@ impl<'a> Recovery<'a> {
             end,
             recovered: self.recovered,
         })
+    }
+
+    /// Keeps the epochs of the entries and those noted, as far as they are a history.
+    fn take_epochs(&mut self, end: Position) {
+        let epochs: Vec<_> = std::mem::take(&mut self.epochs).into_iter().collect();
+        let epochs: Vec<_> = epochs.into_iter().filter(|(_, first)| *first < end).collect();
+        if !meta::grows(&epochs) {
+            // No rot has right checksums: whoever wrote this is not to be followed.
+            let path = self.dir.join("meta");
+            self.damage(&path, Position(0), "the epochs noted contradict the entries");
+            return;
+        }
+        for (epoch, position) in epochs {
+            self.state.note_epoch(epoch, position);
+        }
     }
 
     /// The segment to go on with: the one scanned last, or a new one.

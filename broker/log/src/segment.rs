@@ -121,7 +121,7 @@ fn number_of(name: &str, extension: &str) -> Option<Position> {
     if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    digits.parse().ok().map(Position)
+    digits.parse().ok().map(Position).filter(|base| *base <= Position::MAX)
 }
 
 /// A sealed segment, as it is known in memory.

@@ -161,6 +161,23 @@ impl SimulatedDisk {
         files.collect()
     }
 
+    /// What a file holds, as it is seen; `None` where there is none.
+    #[must_use]
+    pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        match self.world().names.get(path) {
+            Some(Node::File(inode)) => Some(lock(inode).seen().to_vec()),
+            Some(Node::Directory) | None => None,
+        }
+    }
+
+    /// Puts a file in place, durably, as if it had always been there.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let mut world = self.world();
+        let node = Node::File(Arc::new(Mutex::new(Inode::stored(bytes))));
+        world.names.insert(path.to_owned(), node.clone());
+        world.durable.insert(path.to_owned(), node);
+    }
+
     /// Turns one bit of a file, for those who read it and on the disk; false where there is none.
     pub fn flip_bit(&self, path: &Path, bit: u64) -> bool {
         match self.world().names.get(path) {

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::codec::{Fields, Put};
 use crate::disk::{self, Format, Frame};
 use crate::index::{Index, Range, Slot};
-use crate::segment::Identity;
+use crate::segment::{HEAD, Identity};
 use crate::storage::{Disk, File, Mode};
 
 const SUMMARY: Format = Format { magic: *b"HFINDEX1", version: 1 };
@@ -181,6 +181,9 @@ fn read_head(file: &File, path: &Path, identity: Identity) -> Result<Option<(Hea
 fn parse_head(fields: &mut Fields<'_>) -> Option<Head> {
     let end = Position(fields.u64()?);
     let bytes = fields.u64()?;
+    if end > Position::MAX || bytes < HEAD {
+        return None;
+    }
     let epochs = (0..fields.count(EPOCH_BYTES)?)
         .map(|_| Some((Epoch(fields.u32()?), Position(fields.u64()?))))
         .collect::<Option<_>>()?;
@@ -225,9 +228,21 @@ fn take_slot(fields: &mut Fields<'_>) -> Option<Slot> {
 fn parse_slots(head: &Head, payload: &[u8]) -> Option<Index> {
     let mut fields = Fields(payload);
     let mut index = Index::default();
+    let (mut position, mut at) = (None, HEAD);
     for _ in 0..fields.count(SLOT_BYTES)? {
         let slot = take_slot(&mut fields)?;
         let kind: Kind = slot.kind()?;
+        // One behind the other, as entries lie; what reads them relies on it.
+        let fits = position < Some(slot.position)
+            && slot.position <= Position::MAX
+            && slot.offset <= Offset::MAX
+            && u64::from(slot.at) == at
+            && (Header::LEN..=Header::ENTRY_BYTES_MAX as usize).contains(&(slot.length as usize));
+        if !fits {
+            return None;
+        }
+        position = Some(slot.position);
+        at += u64::from(slot.length);
         let header = Header {
             length: slot.length,
             crc: slot.crc,

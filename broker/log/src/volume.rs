@@ -134,7 +134,7 @@ impl Volume {
         let damaged = last.is_none() && !fresh;
         let last = last.unwrap_or_default();
         let boot = Boot {
-            counter: last.counter + 1,
+            counter: last.counter.saturating_add(1),
             clean: last.left == Left::Clean,
             same_kernel_boot: !boot_id.is_empty() && last.boot_id == boot_id,
             fresh,

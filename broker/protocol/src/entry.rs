@@ -115,6 +115,9 @@ pub enum Error {
         /// As computed over its bytes.
         computed: u32,
     },
+    /// A number that nothing ever reaches, and that nothing could follow.
+    #[error("the entry's {0} is too large to be")]
+    Range(&'static str),
     /// A version or kind from the future.
     #[error("entry version {version} kind {kind} is not known to this broker; upgrade it")]
     Unknown {
@@ -152,15 +155,26 @@ impl Header {
         let kind = Kind::from_u8(number)
             .filter(|_| version == Self::VERSION)
             .ok_or(Error::Unknown { version, kind: number })?;
+        let (epoch, position) = (Epoch(u32_at(bytes, 12)), Position(u64_at(bytes, 16)));
+        let offset = Offset(u64_at(bytes, 48));
+        if epoch > Epoch::MAX || position > Position::MAX || offset > Offset::MAX {
+            return Err(Error::Range(if epoch > Epoch::MAX {
+                "epoch"
+            } else if position > Position::MAX {
+                "position"
+            } else {
+                "offset"
+            }));
+        }
         Ok(Self {
             length,
             crc: u32_at(bytes, 4),
             kind,
-            epoch: Epoch(u32_at(bytes, 12)),
-            position: Position(u64_at(bytes, 16)),
+            epoch,
+            position,
             stream: StreamId { topic: TopicId(array_at(bytes, 24)), partition: u32_at(bytes, 40) },
             count: u32_at(bytes, 44),
-            offset: Offset(u64_at(bytes, 48)),
+            offset,
             timestamp_ms: i64::from_le_bytes(array_at(bytes, 56)),
         })
     }

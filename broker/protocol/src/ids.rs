@@ -55,6 +55,10 @@ impl ShardId {
 }
 
 impl Position {
+    /// The largest that may come from outside: far enough from the end of the numbers that
+    /// nothing which follows it gets there. No log grows so long.
+    pub const MAX: Self = Self(i64::MAX as u64);
+
     /// The position `count` entries further.
     #[must_use]
     pub fn plus(self, count: u64) -> Self {
@@ -69,6 +73,9 @@ impl Position {
 }
 
 impl Offset {
+    /// The largest that may come from outside, as for [`Position::MAX`]; what Kafka has room for.
+    pub const MAX: Self = Self(i64::MAX as u64);
+
     /// The offset `count` messages further.
     #[must_use]
     pub fn plus(self, count: u64) -> Self {
@@ -77,6 +84,9 @@ impl Offset {
 }
 
 impl Epoch {
+    /// The largest that may come from outside, as for [`Position::MAX`]; what Kafka has room for.
+    pub const MAX: Self = Self(i32::MAX as u32);
+
     /// Brokers that are told apart in the number of an epoch: as many as a policy may have.
     pub const BROKERS_MAX: u32 = 64;
 

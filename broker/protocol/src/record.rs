@@ -31,6 +31,10 @@ pub struct Version {
 }
 
 impl Version {
+    /// The largest that may come from outside: far enough from the end of the numbers that
+    /// nothing which follows it gets there.
+    pub const MAX: Self = Self { generation: i32::MAX as u32, revision: i64::MAX as u64 };
+
     /// The version that the next write carries.
     #[must_use]
     pub fn next(self) -> Self {

@@ -1,7 +1,7 @@
 //! The consensus record between its own types and the control protocol's.
 
 use crate::control;
-use crate::ids::{BrokerId, Epoch, Incarnation, ShardId};
+use crate::ids::{BrokerId, Epoch, Incarnation, Position, ShardId};
 use crate::record::{FlushMode, Member, ShardRecord, Start, Version};
 
 /// A record on the wire that is not one.
@@ -10,6 +10,17 @@ pub enum Error {
     /// A message lacks a field.
     #[error("the field `{0}` is missing")]
     Missing(&'static str),
+    /// A report of one shard comes with the record of another.
+    #[error("the record of shard {found} comes in a report of shard {shard}")]
+    Shard {
+        /// The shard that is reported.
+        shard: ShardId,
+        /// The shard of the record.
+        found: ShardId,
+    },
+    /// A number that nothing ever reaches, and that nothing could follow.
+    #[error("the field `{0}` is too large to be")]
+    Range(&'static str),
     /// An incarnation has not 16 bytes.
     #[error("an incarnation has {0} bytes instead of 16")]
     Incarnation(usize),
@@ -21,6 +32,32 @@ pub enum Error {
 /// Where it has not 16 bytes.
 pub fn incarnation(bytes: &[u8]) -> Result<Incarnation, Error> {
     Incarnation::from_slice(bytes).ok_or(Error::Incarnation(bytes.len()))
+}
+
+/// Reads a position.
+///
+/// # Errors
+/// Where it is beyond [`Position::MAX`].
+pub fn position(number: u64, field: &'static str) -> Result<Position, Error> {
+    Some(Position(number)).filter(|it| *it <= Position::MAX).ok_or(Error::Range(field))
+}
+
+/// Reads an epoch.
+///
+/// # Errors
+/// Where it is beyond [`Epoch::MAX`].
+pub fn epoch(number: u32, field: &'static str) -> Result<Epoch, Error> {
+    Some(Epoch(number)).filter(|it| *it <= Epoch::MAX).ok_or(Error::Range(field))
+}
+
+/// Reads a version.
+///
+/// # Errors
+/// Where one of its parts is beyond that of [`Version::MAX`].
+pub fn version(wire: control::Version) -> Result<Version, Error> {
+    let most = Version::MAX;
+    let fits = wire.generation <= most.generation && wire.revision <= most.revision;
+    if fits { Ok(wire.into()) } else { Err(Error::Range("version")) }
 }
 
 impl From<Version> for control::Version {
@@ -92,14 +129,17 @@ impl TryFrom<control::ShardRecord> for ShardRecord {
         };
         Ok(Self {
             shard: ShardId(wire.shard),
-            version: wire.version.ok_or(Error::Missing("version"))?.into(),
-            epoch: Epoch(wire.epoch),
+            version: version(wire.version.ok_or(Error::Missing("version"))?)?,
+            epoch: epoch(wire.epoch, "epoch")?,
             leader: wire.leader.map(TryInto::try_into).transpose()?,
             isr: wire.isr.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             replicas: wire.replicas.into_iter().map(BrokerId).collect(),
             min_in_sync_replicas: wire.min_in_sync_replicas,
             flush,
-            unclean_epoch: wire.unclean_epoch.map(Epoch),
+            unclean_epoch: wire
+                .unclean_epoch
+                .map(|unclean| epoch(unclean, "unclean_epoch"))
+                .transpose()?,
             starts: wire.starts.into_iter().map(Into::into).collect(),
         })
     }

@@ -1,18 +1,22 @@
 //! Fetches and answers between the core's words and the peer protocol's.
 
 use holdfast_core::replica::{Answer, Fetch, FetchKey, Outcome};
-use holdfast_protocol::{Epoch, Position, ShardId, peer, wire};
+use holdfast_protocol::{ShardId, peer, wire};
 
 /// A peer message that is none.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
+    /// A field that can't be.
     #[error(transparent)]
     Wire(#[from] wire::Error),
+    /// No outcome.
     #[error("an answer says nothing")]
     Empty,
 }
 
-pub(crate) fn fetch_to_wire(shard: ShardId, fetch: &Fetch) -> peer::Fetch {
+/// A fetch as it is sent.
+#[must_use]
+pub fn fetch_to_wire(shard: ShardId, fetch: &Fetch) -> peer::Fetch {
     peer::Fetch {
         shard: shard.0,
         incarnation: fetch.incarnation.0.to_vec().into(),
@@ -25,23 +29,29 @@ pub(crate) fn fetch_to_wire(shard: ShardId, fetch: &Fetch) -> peer::Fetch {
     }
 }
 
-pub(crate) fn fetch_from_wire(wire: &peer::Fetch) -> Result<(ShardId, Fetch), Error> {
+/// A fetch as it came.
+///
+/// # Errors
+/// [`Error`].
+pub fn fetch_from_wire(sent: &peer::Fetch) -> Result<(ShardId, Fetch), Error> {
     let key = FetchKey {
-        epoch: Epoch(wire.epoch),
-        position: Position(wire.position),
-        last_epoch: Epoch(wire.last_epoch),
+        epoch: wire::epoch(sent.epoch, "epoch")?,
+        position: wire::position(sent.position, "position")?,
+        last_epoch: wire::epoch(sent.last_epoch, "last_epoch")?,
     };
     let fetch = Fetch {
         key,
-        incarnation: wire::incarnation(&wire.incarnation)?,
-        held: Position(wire.held),
-        committed: Position(wire.committed),
-        gaps_until: Position(wire.gaps_until),
+        incarnation: wire::incarnation(&sent.incarnation)?,
+        held: wire::position(sent.held, "held")?,
+        committed: wire::position(sent.committed, "committed")?,
+        gaps_until: wire::position(sent.gaps_until, "gaps_until")?,
     };
-    Ok((ShardId(wire.shard), fetch))
+    Ok((ShardId(sent.shard), fetch))
 }
 
-pub(crate) fn answer_to_wire(shard: ShardId, answer: Answer) -> peer::Answer {
+/// An answer as it is sent.
+#[must_use]
+pub fn answer_to_wire(shard: ShardId, answer: Answer) -> peer::Answer {
     use peer::answer::Outcome as Wire;
     let outcome = match answer.outcome {
         Outcome::Data { entries, committed, next } => {
@@ -62,24 +72,29 @@ pub(crate) fn answer_to_wire(shard: ShardId, answer: Answer) -> peer::Answer {
     }
 }
 
-pub(crate) fn answer_from_wire(wire: peer::Answer) -> Result<(ShardId, Answer), Error> {
+/// An answer as it came.
+///
+/// # Errors
+/// [`Error`].
+pub fn answer_from_wire(sent: peer::Answer) -> Result<(ShardId, Answer), Error> {
     use peer::answer::Outcome as Wire;
-    let outcome = match wire.outcome.ok_or(Error::Empty)? {
+    let outcome = match sent.outcome.ok_or(Error::Empty)? {
         Wire::Data(data) => Outcome::Data {
             entries: data.entries,
-            committed: Position(data.committed),
-            next: Position(data.next),
+            committed: wire::position(data.committed, "committed")?,
+            next: wire::position(data.next, "next")?,
         },
-        Wire::Diverged(diverged) => {
-            Outcome::Diverged { epoch: Epoch(diverged.epoch), end: Position(diverged.end) }
-        }
-        Wire::Refused(refused) => Outcome::Refused { epoch: Epoch(refused.epoch) },
+        Wire::Diverged(diverged) => Outcome::Diverged {
+            epoch: wire::epoch(diverged.epoch, "epoch")?,
+            end: wire::position(diverged.end, "end")?,
+        },
+        Wire::Refused(refused) => Outcome::Refused { epoch: wire::epoch(refused.epoch, "epoch")? },
         Wire::NeedCheckpoint(_) => Outcome::NeedCheckpoint,
     };
     let key = FetchKey {
-        epoch: Epoch(wire.epoch),
-        position: Position(wire.position),
-        last_epoch: Epoch(wire.last_epoch),
+        epoch: wire::epoch(sent.epoch, "epoch")?,
+        position: wire::position(sent.position, "position")?,
+        last_epoch: wire::epoch(sent.last_epoch, "last_epoch")?,
     };
-    Ok((ShardId(wire.shard), Answer { key, outcome }))
+    Ok((ShardId(sent.shard), Answer { key, outcome }))
 }

@@ -34,6 +34,10 @@ impl Inode {
         self.seen.len() as u64
     }
 
+    pub(super) fn seen(&self) -> &[u8] {
+        &self.seen
+    }
+
     pub(super) fn durable(&self) -> &[u8] {
         &self.durable
     }
