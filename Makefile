@@ -52,6 +52,14 @@ unit: ## unit and property tests
 simulate: ## whole clusters in one thread with fresh seeds, for TIME=600 seconds
 	cargo run --release --locked -p holdfast-simulation -- $(or $(TIME),600) 2
 
+# LLVM counts what each input reaches; only what is built for the target is instrumented, not build scripts.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+
+.PHONY: fuzz
+fuzz: ## hostile bytes with fresh seeds, guided by coverage, for TIME=600 seconds; of TARGETS= or of all
+	RUSTFLAGS="$(COVERAGE)" cargo run --profile fuzz --locked -p holdfast-fuzz --features coverage \
+	  --target "$$(rustc -vV | sed -n 's/^host: //p')" -- $(or $(TIME),600) $(TARGETS)
+
 .PHONY: clients
 clients: build ## other people's clients against three local brokers
 	tests/clients/run
