@@ -95,10 +95,11 @@ impl Cluster {
         let waited = timeout(BOUND, snapshots.wait_for(|snapshot| holds(snapshot))).await;
         match waited {
             Ok(snapshot) => Arc::clone(&snapshot.unwrap()),
-            Err(_) => panic!(
-                "not within {BOUND:?}: {what}; {:#?}",
-                self.operator.snapshots().borrow().status
-            ),
+            Err(_) => {
+                let logs: Vec<String> = self.brokers.iter().map(Process::log).collect();
+                let status = self.operator.snapshots().borrow().status.clone();
+                panic!("not within {BOUND:?}: {what}; {status:#?}\n{}", logs.join("\n"))
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,13 +32,24 @@ pub(crate) struct Ports {
     http: SocketAddr,
 }
 
+/// How many ports this process has tried.
+static TRIED: AtomicU16 = AtomicU16::new(0);
+/// Ports of brokers: below those that the system gives to whoever dials, for one of these is free
+/// from here until a broker listens on it, and from its end until it is started again.
+const PORTS: Range<u16> = 21_000..31_000;
+
 impl Ports {
     pub(crate) fn free() -> Self {
-        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        // All at once, so that they differ.
-        let listeners = [bind(), bind(), bind()];
-        let [peer, kafka, http] = listeners.map(|listener| listener.local_addr().unwrap());
-        Self { peer, kafka, http }
+        // Runs beside this one begin elsewhere.
+        let begin = PORTS.start + 100 * u16::try_from(std::process::id() % 80).unwrap();
+        let free = || loop {
+            let port = begin + TRIED.fetch_add(1, Ordering::Relaxed);
+            assert!(PORTS.contains(&port), "no port is free");
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                return listener.local_addr().unwrap();
+            }
+        };
+        Self { peer: free(), kafka: free(), http: free() }
     }
 }
 

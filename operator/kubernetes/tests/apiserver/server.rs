@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use holdfast_api::crd;
@@ -44,8 +45,16 @@ fn binaries() -> Option<PathBuf> {
     (there("etcd") && there("kube-apiserver")).then_some(directory)
 }
 
+/// A port that nobody listens on, below those that the system gives to whoever dials.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(31_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 32_768, "no port is free");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn run(program: &Path, arguments: &[String], log: &Path) -> Child {
