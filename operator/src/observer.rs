@@ -159,6 +159,7 @@ fn view(topic: &Topic, status: &Status, told: &Told) -> TopicView {
             isr: record.map_or_else(Vec::new, |r| r.isr.iter().map(|m| m.broker).collect()),
             start: span.start,
             end: span.end,
+            possible_loss: record.and_then(|record| record.possible_loss()),
         }
     });
     let partitions: Vec<PartitionView> = partitions.collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_operator_core::{ShardCondition, Status};
-use holdfast_protocol::{BrokerId, Epoch, ShardId, TopicId, command};
+use holdfast_protocol::{BrokerId, Epoch, LossRange, ShardId, TopicId, command};
 
 /// What is known of brokers, shards and topics, at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,9 @@ pub struct PartitionView {
     pub start: u64,
     /// One past its last offset, as told last.
     pub end: u64,
+    /// The epoch of the newest unclean election of its shard, and which positions of the shard's log
+    /// that may have lost.
+    pub possible_loss: Option<(Epoch, LossRange)>,
 }
 
 impl Snapshot {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_operator::store::{Written, write_json};
 use holdfast_operator::{PartitionView, TopicView};
 use holdfast_operator_core::{Failover, ShardCondition, ShardStatus};
-use holdfast_protocol::BrokerId;
+use holdfast_protocol::{BrokerId, Epoch, LossRange};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -57,6 +57,16 @@ struct Shard {
     isr: Vec<u32>,
     replicas: Vec<u32>,
     committed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    possible_loss: Option<PossibleLoss>,
+}
+
+/// What the newest unclean election of a shard may have lost: positions of its log.
+#[derive(Clone, PartialEq, Serialize)]
+struct PossibleLoss {
+    epoch: u32,
+    from: u64,
+    to: u64,
 }
 
 #[derive(Clone, PartialEq, Serialize)]
@@ -80,6 +90,8 @@ struct Partition {
     isr: Vec<u32>,
     start: u64,
     end: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    possible_loss: Option<PossibleLoss>,
 }
 
 #[derive(Clone, PartialEq, Serialize)]
@@ -199,7 +211,12 @@ fn shard(status: &ShardStatus) -> Shard {
         isr: isr.unwrap_or_default(),
         replicas: record.map(|record| ids(&record.replicas)).unwrap_or_default(),
         committed: status.committed.0,
+        possible_loss: record.and_then(|record| record.possible_loss()).map(possible_loss),
     }
+}
+
+fn possible_loss((epoch, loss): (Epoch, LossRange)) -> PossibleLoss {
+    PossibleLoss { epoch: epoch.0, from: loss.from.0, to: loss.to.0 }
 }
 
 fn topic(topic: &TopicView) -> Topic {
@@ -211,6 +228,7 @@ fn topic(topic: &TopicView) -> Topic {
         isr: ids(&partition.isr),
         start: partition.start,
         end: partition.end,
+        possible_loss: partition.possible_loss.map(possible_loss),
     };
     Topic {
         name: topic.name.clone(),

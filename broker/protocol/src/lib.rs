@@ -23,7 +23,7 @@ pub mod wire;
 
 pub use entry::{Entry, Header, Kind};
 pub use ids::{BrokerId, Epoch, Incarnation, Offset, Position, ShardId, StreamId, TopicId};
-pub use record::{FlushMode, Member, ShardRecord, Start, UncleanElection, Version};
+pub use record::{FlushMode, LossRange, Member, ShardRecord, Start, UncleanElection, Version};
 
 /// Bodies of the entries of a shard's log and of its checkpoints (`proto/command.proto`).
 #[allow(missing_docs, clippy::all, clippy::too_many_lines, unreachable_pub)] // generated

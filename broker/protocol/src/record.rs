@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BrokerId, Epoch, Incarnation, ShardId};
+use crate::ids::{BrokerId, Epoch, Incarnation, Position, ShardId};
 
 /// A replica named together with the incarnation of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +92,16 @@ impl Start {
     }
 }
 
+/// What an unclean election may have lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LossRange {
+    /// The end of the elected log: nothing before it is lost.
+    pub from: Position,
+    /// One past the last position that was known to be committed; what was committed after that was
+    /// told may be lost too. Equal to `from` where nothing is known to be lost.
+    pub to: Position,
+}
+
 /// The consensus record of one shard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,12 +126,21 @@ pub struct ShardRecord {
     /// position only when it first meets an epoch at or after one recorded here.
     #[serde(default)]
     pub unclean_epoch: Option<Epoch>,
+    /// What that election may have lost. For people: no replica acts on it.
+    #[serde(default)]
+    pub loss: Option<LossRange>,
     /// The newest start of each broker, by its number. Only in the record of the catalog's shard.
     #[serde(default)]
     pub starts: Vec<Start>,
 }
 
 impl ShardRecord {
+    /// The epoch of the newest unclean election, and what that may have lost.
+    #[must_use]
+    pub fn possible_loss(&self) -> Option<(Epoch, LossRange)> {
+        self.unclean_epoch.zip(self.loss)
+    }
+
     /// The incarnation under which `broker` is in sync, if it is.
     #[must_use]
     pub fn in_sync(&self, broker: BrokerId) -> Option<Incarnation> {

@@ -2,7 +2,7 @@
 
 use crate::control;
 use crate::ids::{BrokerId, Epoch, Incarnation, Position, ShardId};
-use crate::record::{FlushMode, Member, ShardRecord, Start, Version};
+use crate::record::{FlushMode, LossRange, Member, ShardRecord, Start, Version};
 
 /// A record on the wire that is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +98,20 @@ impl From<control::Start> for Start {
     }
 }
 
+impl From<LossRange> for control::LossRange {
+    fn from(loss: LossRange) -> Self {
+        Self { from: loss.from.0, to: loss.to.0 }
+    }
+}
+
+impl TryFrom<control::LossRange> for LossRange {
+    type Error = Error;
+
+    fn try_from(wire: control::LossRange) -> Result<Self, Error> {
+        Ok(Self { from: position(wire.from, "loss")?, to: position(wire.to, "loss")? })
+    }
+}
+
 impl From<&ShardRecord> for control::ShardRecord {
     fn from(record: &ShardRecord) -> Self {
         let flush = match record.flush {
@@ -114,6 +128,7 @@ impl From<&ShardRecord> for control::ShardRecord {
             min_in_sync_replicas: record.min_in_sync_replicas,
             flush: flush.into(),
             unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
+            loss: record.loss.map(Into::into),
             starts: record.starts.iter().map(|start| (*start).into()).collect(),
         }
     }
@@ -140,6 +155,7 @@ impl TryFrom<control::ShardRecord> for ShardRecord {
                 .unclean_epoch
                 .map(|unclean| epoch(unclean, "unclean_epoch"))
                 .transpose()?,
+            loss: wire.loss.map(TryInto::try_into).transpose()?,
             starts: wire.starts.into_iter().map(Into::into).collect(),
         })
     }

@@ -111,6 +111,7 @@ fn record(revision: u64, leader: u32, isr: &[u32]) -> ShardRecord {
         min_in_sync_replicas: 2,
         flush: FlushMode::Sync,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     }
 }

@@ -124,6 +124,10 @@ pub struct ShardSpec {
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub unclean_epoch: Option<u32>,
 
+    /// What that election may have lost, as positions of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub possible_loss: Option<PossibleLoss>,
+
     /// Who leads; absent while nobody can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<Member>,
@@ -150,6 +154,20 @@ pub struct ShardSpec {
     #[schemars(length(max = 64))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["broker"]))]
     pub starts: Vec<Start>,
+}
+
+/// Positions that an unclean election may have lost.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PossibleLoss {
+    /// The end of the elected log: nothing before it is lost.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub from: u64,
+
+    /// One past the last position that was known to be committed; what was committed after that
+    /// was told may be lost too. Equal to from where nothing is known to be lost.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub to: u64,
 }
 
 /// A start of a broker on its volume.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use holdfast_protocol::{BrokerId, Epoch, Member, Position, ShardId, ShardRecord, Version};
+use holdfast_protocol::{BrokerId, Epoch, LossRange, Member, ShardId, ShardRecord, Version};
 
 use crate::broker::Loss;
 use crate::failover::{Failover, Reason};
@@ -135,11 +135,8 @@ pub enum Event {
         leader: Member,
         /// In which epoch.
         epoch: Epoch,
-        /// What is lost begins here at the latest: the end of the elected log.
-        from: Position,
-        /// And ends here, as far as anyone told before; equal to `from` where nothing is known
-        /// to be lost.
-        to: Position,
+        /// What of the log may be lost.
+        loss: LossRange,
     },
     /// A broker's volume was put back to an older state: what it held since is gone, so its
     /// replicas are out until they have caught up.
@@ -203,11 +200,12 @@ impl fmt::Display for Event {
                 list(joined),
                 list(isr)
             ),
-            Self::PossibleLoss { shard, leader, epoch, from, to } => write!(
+            Self::PossibleLoss { shard, leader, epoch, loss } => write!(
                 f,
                 "shard {shard}: possible loss: broker {} was elected uncleanly in epoch {epoch} \
-                 with a log that ends at {from}, while {to} had been seen",
-                leader.broker
+                 with a log that ends at {}, while {} had been committed as last told: what was \
+                 acknowledged from there on may be missing",
+                leader.broker, loss.from, loss.to
             ),
             Self::VolumeRolledBack { broker, counter, remembered } => write!(
                 f,
@@ -258,7 +256,7 @@ impl Event {
 pub(crate) enum Intent {
     Initial,
     Elect(Reason),
-    Unclean { from: Position, to: Position },
+    Unclean,
     Vacate,
     Fence,
     Isr,

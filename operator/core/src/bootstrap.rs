@@ -37,6 +37,7 @@ pub(crate) fn initial<'a>(
         min_in_sync_replicas: policy.min_in_sync_replicas,
         flush: policy.flush,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     })
 }

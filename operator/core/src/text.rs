@@ -38,6 +38,7 @@ pub(crate) fn record(text: &str) -> ShardRecord {
         min_in_sync_replicas: 1,
         flush: FlushMode::Sync,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     };
     let mut words = text.split_whitespace().peekable();

@@ -4,13 +4,18 @@
 //! The elected replica is the only one in sync afterwards, below the minimum: nothing is
 //! committed until others have caught up with it, so no second loss can hide behind the first.
 
-use holdfast_protocol::{Member, Position, ShardRecord};
+use holdfast_protocol::{LossRange, Member, Position, ShardRecord};
 
 use crate::broker::Liveness;
 use crate::replica::{Holder, Standing, find, standing};
 
-/// The record after an unclean election, if one may be held.
-pub(crate) fn elected(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<ShardRecord> {
+/// The record after an unclean election, if one may be held. `committed_seen` is the furthest
+/// commit position that a leader told before.
+pub(crate) fn elected(
+    record: &ShardRecord,
+    holders: &[Holder<'_>],
+    committed_seen: Position,
+) -> Option<ShardRecord> {
     let mut best = None;
     for member in &record.isr {
         // Whoever still has its log will be able to lead again: wait for it.
@@ -32,31 +37,27 @@ pub(crate) fn elected(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<Sh
         leader: Some(leader),
         isr: vec![leader],
         unclean_epoch: Some(epoch),
+        loss: Some(loss(leader, holders, committed_seen)),
         ..record.clone()
     })
 }
 
 /// What the election may lose: from the end of the elected log to the furthest commit position
 /// that anyone told. Empty where nothing is known to be lost.
-pub(crate) fn loss(
-    record: &ShardRecord,
-    holders: &[Holder<'_>],
-    committed_seen: Position,
-) -> (Position, Position) {
-    let end = record
-        .leader
-        .and_then(|leader| find(leader.broker, holders))
+fn loss(leader: Member, holders: &[Holder<'_>], committed_seen: Position) -> LossRange {
+    let from = find(leader.broker, holders)
         .filter(|holder| holder.liveness == Liveness::Live)
         .and_then(|holder| holder.report)
         .map_or(Position(0), |report| report.end);
     let told = holders.iter().filter_map(|holder| holder.report);
     let furthest = told.map(|report| report.committed).max();
-    (end, furthest.max(Some(committed_seen)).unwrap_or(end).max(end))
+    let to = furthest.max(Some(committed_seen)).unwrap_or(from).max(from);
+    LossRange { from, to }
 }
 
 #[cfg(test)]
 mod tests {
-    use holdfast_protocol::Position;
+    use holdfast_protocol::{LossRange, Position};
 
     use crate::text::{holders, record, show};
 
@@ -73,7 +74,7 @@ mod tests {
             (two, "0 live b 3/99 failed; 1 live b 3/9", lossy),
         ] {
             let reports = holders(brokers);
-            let text = super::elected(&record(of), &reports.view())
+            let text = super::elected(&record(of), &reports.view(), Position(0))
                 .map_or_else(|| "wait".to_owned(), |record| show(&record));
             assert_eq!(text, expected, "{of} | {brokers}");
         }
@@ -82,9 +83,12 @@ mod tests {
     #[test]
     fn the_loss_is_told_as_a_range() {
         let reports = holders("0 live b 3/8 committed 7; 1 live b 3/9 committed 12");
-        let elected = record("v8 e65 leader 1b isr 1b min 2 unclean 65");
-        let range = |seen| super::loss(&elected, &reports.view(), Position(seen));
-        assert_eq!(range(0), (Position(9), Position(12)));
-        assert_eq!(range(20), (Position(9), Position(20)));
+        let before = record("v7 e3 leader 0a isr 0a 1a min 2");
+        let range = |seen| {
+            let elected = super::elected(&before, &reports.view(), Position(seen)).unwrap();
+            elected.loss.map(|LossRange { from, to }| (from.0, to.0))
+        };
+        assert_eq!(range(0), Some((9, 12)));
+        assert_eq!(range(20), Some((9, 20)));
     }
 }

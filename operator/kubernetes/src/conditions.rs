@@ -12,6 +12,10 @@ pub(crate) const READY: &str = "Ready";
 pub(crate) const RECONCILING: &str = "Reconciling";
 /// True where it can't go on without somebody's help.
 pub(crate) const STALLED: &str = "Stalled";
+/// True where messages that were acknowledged may be missing since an unclean election.
+pub(crate) const POSSIBLE_LOSS: &str = "PossibleLoss";
+/// Why: nobody who could lead had all that was acknowledged.
+pub(crate) const UNCLEAN_ELECTION: &str = "UncleanElection";
 /// True while a deletion waits for something.
 pub(crate) const DELETION_BLOCKED: &str = "DeletionBlocked";
 

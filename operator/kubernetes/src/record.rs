@@ -1,10 +1,11 @@
 //! Shard records as resources, and back.
 
 use holdfast_api::policy::FlushMode as ApiFlush;
-use holdfast_api::shard::{Member as ApiMember, ShardSpec, Start as ApiStart};
+use holdfast_api::shard::{Member as ApiMember, PossibleLoss, ShardSpec, Start as ApiStart};
 use holdfast_protocol::ids::ParseUuidError;
 use holdfast_protocol::{
-    BrokerId, Epoch, FlushMode, Incarnation, Member, ShardId, ShardRecord, Start, Version,
+    BrokerId, Epoch, FlushMode, Incarnation, LossRange, Member, Position, ShardId, ShardRecord,
+    Start, Version,
 };
 
 /// What the Shard resource of `record` wants.
@@ -25,6 +26,7 @@ pub(crate) fn spec(policy: &str, record: &ShardRecord) -> ShardSpec {
         revision: record.version.revision,
         epoch: record.epoch.0,
         unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
+        possible_loss: record.loss.map(|loss| PossibleLoss { from: loss.from.0, to: loss.to.0 }),
         starts: record.starts.iter().map(start).collect(),
         leader: record.leader.as_ref().map(member),
         isr: record.isr.iter().map(member).collect(),
@@ -64,6 +66,10 @@ pub(crate) fn record(spec: &ShardSpec) -> Result<ShardRecord, ParseUuidError> {
             ApiFlush::Async => FlushMode::Async,
         },
         unclean_epoch: spec.unclean_epoch.map(Epoch),
+        loss: spec
+            .possible_loss
+            .as_ref()
+            .map(|loss| LossRange { from: Position(loss.from), to: Position(loss.to) }),
         starts: spec.starts.iter().map(start).collect(),
     })
 }
@@ -88,10 +94,16 @@ mod tests {
             min_in_sync_replicas: 2,
             flush: FlushMode::Async,
             unclean_epoch: Some(Epoch(4)),
+            loss: Some(LossRange { from: Position(7), to: Position(9) }),
             starts: vec![Start { broker: BrokerId(1), counter: 7, process: 1 << 52 }],
         };
-        let vacant =
-            ShardRecord { leader: None, unclean_epoch: None, starts: Vec::new(), ..full.clone() };
+        let vacant = ShardRecord {
+            leader: None,
+            unclean_epoch: None,
+            loss: None,
+            starts: Vec::new(),
+            ..full.clone()
+        };
         for before in [full, vacant] {
             assert_eq!(record(&spec("orders", &before)), Ok(before));
         }

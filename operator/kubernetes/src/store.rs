@@ -13,6 +13,7 @@ use std::time::Duration;
 use holdfast_api::{Shard, shard::ShardStatus};
 use holdfast_operator::store::{Error, RecordStore, Swap};
 use holdfast_protocol::{ShardId, ShardRecord, Version};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -110,6 +111,13 @@ impl ShardStore {
             *known = object;
         }
         Ok(())
+    }
+
+    /// The conditions of the resource that a record was read in.
+    pub(crate) fn conditions(&self, shard: ShardId) -> Vec<Condition> {
+        let read = self.lock();
+        let status = read.get(&shard).and_then(|object| object.status.as_ref());
+        status.map_or_else(Vec::new, |status| status.conditions.clone())
     }
 
     /// The uid of the resource that a record was read in.

@@ -133,6 +133,7 @@ mod tests {
             min_in_sync_replicas: 1,
             flush: FlushMode::Sync,
             unclean_epoch: None,
+            loss: None,
             starts: Vec::new(),
         }
     }

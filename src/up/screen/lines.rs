@@ -49,8 +49,8 @@ impl Lines {
     }
 }
 
-/// What keeps the cluster from doing what it was asked: a full disk, replicas that failed, topics
-/// that can't be declared.
+/// What keeps the cluster from doing what it was asked, and what it may have failed to do: a full
+/// disk, replicas that failed, messages that may be lost, topics that can't be declared.
 pub(crate) fn problems(now: &Now) -> Vec<String> {
     let mut problems = Vec::new();
     if now.disk_free.is_some_and(|free| free < RESERVE_BYTES) {
@@ -62,6 +62,16 @@ pub(crate) fn problems(now: &Now) -> Vec<String> {
     for broker in &now.snapshot.status.brokers {
         if let Some(failure) = &broker.failure {
             problems.push(format!("broker {} can't lead: {failure}", broker.id));
+        }
+    }
+    for shard in &now.snapshot.status.shards {
+        let lost = shard.record.as_ref().and_then(|record| record.possible_loss());
+        if let Some((epoch, loss)) = lost {
+            problems.push(format!(
+                "shard {}: messages may be lost since the unclean election of epoch {epoch}: \
+                 positions {} to {}, and what was committed after that was told",
+                shard.id, loss.from, loss.to
+            ));
         }
     }
     let topics = now.snapshot.topics.iter();

@@ -5,12 +5,14 @@ kernel's boot id is a file of ours, which is written anew with each power cut; n
 """
 
 import os
+import re
 import shlex
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import urllib.request
 import uuid
 from contextlib import contextmanager
 
@@ -21,6 +23,7 @@ from harness import processes
 DISK_BYTES = 1 << 30
 KERNEL_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 ANSWER_TIMEOUT_S = 60
+METRICS_TIMEOUT_S = 5
 
 
 class Disk:
@@ -90,6 +93,17 @@ class Rig:
         assert problems == [], problems[0]
         self.write_boot_id()
         return lost
+
+    def counted(self, broker, name, **labels):
+        """A figure of a broker's own; its port is told on its command line."""
+        with open(f"/proc/{self.cluster.pid(broker)}/cmdline", "rb") as file:
+            (address,) = re.findall(rb"--http=([^\0]+)", file.read())
+        with urllib.request.urlopen(f"http://{address.decode()}/metrics", timeout=METRICS_TIMEOUT_S) as answer:
+            text = answer.read().decode()
+        labelled = ",".join(f'{label}="{value}"' for label, value in labels.items())
+        line = re.escape(f"{name}{{{labelled}}}" if labels else name)
+        (value,) = re.findall(rf"^{line} (\d+)$", text, re.MULTILINE)
+        return int(value)
 
     def write_boot_id(self):
         # In place: it is what is mounted.

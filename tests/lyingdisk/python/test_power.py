@@ -6,15 +6,17 @@ import subprocess
 import own
 import pytest
 from conftest import wait_until
-from faults import Story
+from faults import PARTITIONS, Story
 from harness import history
 from rig import rig
-from story import TOPIC, fault, judged, make_topic, read_to_the_end, recovers, writing
+from story import TOPIC, fault, judged, make_topic, read_to_the_end, recovers, shard_of, writing
 
 SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "shim", "skip_flush.c")
 # Of what was not flushed: nothing is left, or any part of it, torn and in any order.
 SEEDS = [int(seed) for seed in os.environ.get("LYING_DISK_SEEDS", "1").split()]
 ALL = list(range(own.BROKERS))
+# The file that says who has the volume is never flushed: it means nothing to the next boot.
+LOCK_BYTES = 4096
 RENEWED = "unflushed entries may be lost: the machine stopped"
 
 
@@ -80,9 +82,66 @@ def test_async_survives_what_leaves_one():
                 victims = sorted(ALL, key=lambda broker: (broker - leader) % own.BROKERS)[:count]
                 fault(story, f"power cut of {count}")
                 lost = made.power_cycle(victims)
-                assert all(each["bytes"] > 0 for each in lost.values()), f"nothing was unflushed: {lost}"
+                assert all(each["bytes"] > LOCK_BYTES for each in lost.values()), f"nothing was unflushed: {lost}"
                 recovers(made, load)
                 for broker in victims:
                     assert RENEWED in made.cluster.log_of(broker), f"broker {broker} took its log for whole"
             load.stop()
         judged(made.cluster, story)
+
+
+def heard_of_all(made, shards):
+    """Whether the operator knows up to where each of these shards is committed: it hears it with heartbeats."""
+    return all(
+        made.cluster.shard(shard)["committed"]
+        == made.counted(made.cluster.shard(shard)["leader"], "holdfast_shard_end_position", shard=shard)
+        for shard in shards
+    )
+
+
+def test_async_tells_what_it_may_have_lost():
+    """Of all three at once: what was flushed is kept, and what was not is told, with its range.
+
+    The disks ignore flushes from some moment on, which is to a broker as a long interval between two.
+    """
+    story = Story()
+    with rig(own.policy(flush={"mode": "Async", "interval": "50ms"})) as made:
+        make_topic(made.cluster)
+        shards = {shard_of(made.cluster, partition) for partition in range(PARTITIONS)}
+        with writing(made.cluster, story) as load:
+            load.go_on("the load runs")
+            load.stop()
+        wait_until("all is flushed", lambda: all(disk.figure("unflushed") <= LOCK_BYTES for disk in made.disks))
+        wait_until("the operator has heard of all of it", lambda: heard_of_all(made, shards))
+        promised = {(e["key"], e["seq"]) for e in story.events if e["event"] == "acked"}
+        committed = {shard: made.cluster.shard(shard)["committed"] for shard in shards}
+        for disk in made.disks:
+            disk.ask("ignore-flushes", "on")
+        with writing(made.cluster, story, load.next) as load:
+            load.go_on("the load runs again")
+            load.stop()
+        # What it never heard of it can't tell.
+        wait_until("the operator has heard of the rest", lambda: heard_of_all(made, shards))
+        heard = {shard: made.cluster.shard(shard)["committed"] for shard in shards}
+        made.power_cycle(ALL)
+        for disk in made.disks:
+            disk.ask("ignore-flushes", "off")
+        wait_until("every replica is in sync", made.cluster.healthy)
+        with writing(made.cluster, story, load.next) as load:
+            load.go_on("the load runs once more")
+            load.stop()
+        reads = read_to_the_end(made.cluster)
+        assert story.failed == [], story.failed[0]
+        verdict = history.judge(story.events + reads)
+        assert "lost" in verdict.kinds, f"a loss was provoked, and the judge does not see it: {verdict}"
+        there = {(read["key"], read["seq"]) for read in reads}
+        assert promised <= there, f"{len(promised - there)} messages were flushed, and are lost"
+        for shard in shards:
+            told = made.cluster.shard(shard)["possibleLoss"]
+            assert told["from"] >= committed[shard], f"shard {shard}: flushed positions are told as lost: {told}"
+            assert told["from"] < heard[shard] <= told["to"], f"shard {shard}: {told} of {heard[shard]}"
+        for partition in range(PARTITIONS):
+            told = made.cluster.partition(TOPIC, partition)
+            assert told["possibleLoss"] == made.cluster.shard(told["shard"])["possibleLoss"]
+        with open(f"{made.cluster.data}.log", encoding="utf-8") as said:
+            assert said.read().count("possible loss: broker") >= len(shards)

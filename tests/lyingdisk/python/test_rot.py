@@ -1,8 +1,6 @@
 """A bit flips on one replica: a scrub finds it while all is well elsewhere, and the replica is built anew from the leader."""
 
 import os
-import re
-import urllib.request
 
 import own
 import pytest
@@ -16,15 +14,6 @@ ALL = list(range(own.BROKERS))
 SCRUB_EVERY = {"HOLDFAST_SCRUB_EVERY": "1"}
 REPAIRED = "setting the rotten log aside"
 HEAD_BYTES = 64
-
-
-def counted(made, broker, name):
-    """A figure of a broker's own; its port is told on its command line."""
-    with open(f"/proc/{made.cluster.pid(broker)}/cmdline", "rb") as file:
-        (address,) = re.findall(rb"--http=([^\0]+)", file.read())
-    with urllib.request.urlopen(f"http://{address.decode()}/metrics", timeout=5) as answer:
-        (value,) = re.findall(rf"^{name} (\d+)$", answer.read().decode(), re.MULTILINE)
-    return int(value)
 
 
 def flip_in_log(made, broker, shard):
@@ -46,18 +35,18 @@ def test_a_scrub_finds_and_repairs(leads):
             leader = made.cluster.leader(TOPIC)
             victim = leader if leads else next(broker for broker in ALL if broker != leader)
             flip_in_log(made, victim, shard)
-            wait_until("the rot is found", lambda: load.alive() and counted(made, victim, "holdfast_rot_found_total") == 1)
-            wait_until("it is repaired", lambda: load.alive() and counted(made, victim, "holdfast_rot_repaired_total") == 1)
+            wait_until("the rot is found", lambda: load.alive() and made.counted(victim, "holdfast_rot_found_total") == 1)
+            wait_until("it is repaired", lambda: load.alive() and made.counted(victim, "holdfast_rot_repaired_total") == 1)
             assert REPAIRED in made.cluster.log_of(victim)
             load.go_on("the load goes on")
             wait_until("every replica is in sync", lambda: load.alive() and made.cluster.healthy())
             load.stop()
         judged(made.cluster, story)
         others = [broker for broker in ALL if broker != victim]
-        assert [counted(made, broker, "holdfast_rot_found_total") for broker in others] == [0, 0]
-        passes = counted(made, victim, "holdfast_scrub_passes_total")
-        wait_until("all is read again", lambda: counted(made, victim, "holdfast_scrub_passes_total") >= passes + 2)
-        assert counted(made, victim, "holdfast_rot_found_total") == 1
+        assert [made.counted(broker, "holdfast_rot_found_total") for broker in others] == [0, 0]
+        passes = made.counted(victim, "holdfast_scrub_passes_total")
+        wait_until("all is read again", lambda: made.counted(victim, "holdfast_scrub_passes_total") >= passes + 2)
+        assert made.counted(victim, "holdfast_rot_found_total") == 1
 
 
 def test_small_files_are_written_again():
@@ -74,8 +63,8 @@ def test_small_files_are_written_again():
         shard = shard_of(made.cluster, 0)
         for count, name in enumerate(("meta", "checkpoint"), 1):
             made.disks[0].ask("rot", f"/shards/{shard}/{name}", 30, 2)
-            wait_until("it is found", lambda count=count: counted(made, 0, "holdfast_rot_found_total") == count)
-            wait_until("it is whole", lambda count=count: counted(made, 0, "holdfast_rot_repaired_total") == count)
+            wait_until("it is found", lambda count=count: made.counted(0, "holdfast_rot_found_total") == count)
+            wait_until("it is whole", lambda count=count: made.counted(0, "holdfast_rot_repaired_total") == count)
         made.power_cycle(ALL)
         wait_until("every replica is in sync", made.cluster.healthy)
         judged(made.cluster, story)

@@ -301,6 +301,7 @@ fn first_record(setup: &Setup, nodes: &[Arc<Node>; BROKERS]) -> ShardRecord {
         min_in_sync_replicas: setup.min_in_sync,
         flush: setup.flush,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     }
 }

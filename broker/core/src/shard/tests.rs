@@ -46,6 +46,7 @@ fn record(epoch: u32, leader: u32) -> ShardRecord {
         min_in_sync_replicas: 2,
         flush: FlushMode::Async,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_protocol::{
-    BrokerId, Epoch, Member, Position, ShardId, ShardRecord, UncleanElection, Version, mark,
+    BrokerId, Epoch, Member, ShardId, ShardRecord, UncleanElection, Version, mark,
 };
 
 use super::{Planner, Write};
@@ -165,13 +165,14 @@ impl Planner {
         }
         let unclean = match self.policy.unclean_election {
             UncleanElection::Never => None,
-            UncleanElection::AllReported => unclean::elected(record, holders),
+            UncleanElection::AllReported => {
+                let seen = self.shards.get(&record.shard).map(|shard| shard.committed_seen);
+                unclean::elected(record, holders, seen.unwrap_or_default())
+            }
         };
         if let Some(next) = unclean {
             mark!(UncleanElection);
-            let seen = self.shards.get(&record.shard).map(|s| s.committed_seen);
-            let (from, to) = unclean::loss(&next, holders, seen.unwrap_or(Position(0)));
-            return Decided::Write(next, Intent::Unclean { from, to });
+            return Decided::Write(next, Intent::Unclean);
         }
         match record.leader {
             Some(_) => {

@@ -147,16 +147,10 @@ impl Planner {
         });
         match &write.intent {
             Intent::Initial | Intent::Elect(_) => elected.into_iter().for_each(|e| self.tell(e)),
-            Intent::Unclean { from, to } => {
+            Intent::Unclean => {
                 elected.into_iter().for_each(|e| self.tell(e));
-                if let Some(leader) = record.leader {
-                    self.tell(Event::PossibleLoss {
-                        shard,
-                        leader,
-                        epoch: record.epoch,
-                        from: *from,
-                        to: *to,
-                    });
+                if let Some((leader, loss)) = record.leader.zip(record.loss) {
+                    self.tell(Event::PossibleLoss { shard, leader, epoch: record.epoch, loss });
                 }
             }
             Intent::Vacate => {

@@ -28,6 +28,7 @@ fn record(revision: u64, isr: &[u8]) -> ShardRecord {
         min_in_sync_replicas: 2,
         flush: FlushMode::Sync,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     }
 }

@@ -40,7 +40,7 @@ impl Rules {
             assert_eq!(next.isr.len(), 1);
             return;
         }
-        assert_eq!(next.unclean_epoch, before.unclean_epoch);
+        assert_eq!((next.unclean_epoch, next.loss), (before.unclean_epoch, before.loss));
         if elected {
             let leader = next.leader.expect("an epoch has a leader");
             assert_eq!(next.epoch, before.epoch.next_of(leader.broker));

@@ -8,10 +8,13 @@ use std::time::Duration;
 use holdfast_api::shard::ShardStatus;
 use holdfast_operator_core::{ShardCondition, ShardStatus as Known};
 use holdfast_protocol::ShardId;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::observe::Observed;
+use crate::conditions::{POSSIBLE_LOSS, UNCLEAN_ELECTION, Wanted, conditions};
 use crate::names::Key;
 
 /// Shortest time between two writes of a status of which only the position changed.
@@ -32,7 +35,8 @@ impl ShardStatuses {
             if shard.record.is_none() {
                 continue;
             }
-            let status = status(shard);
+            let before = running.store.conditions(shard.id);
+            let status = status(shard, &before, Timestamp::now());
             match self.due(&observed.key, shard.id, &status) {
                 Due::Never => {}
                 Due::In(pause) => later = Some(later.map_or(pause, |known| known.min(pause))),
@@ -78,7 +82,7 @@ enum Due {
     Never,
 }
 
-fn status(shard: &Known) -> ShardStatus {
+fn status(shard: &Known, before: &[Condition], now: Timestamp) -> ShardStatus {
     let record = shard.record.as_ref();
     let isr = record.map(|record| {
         let brokers: Vec<String> =
@@ -87,11 +91,25 @@ fn status(shard: &Known) -> ShardStatus {
     });
     ShardStatus {
         observed_generation: None,
-        conditions: Vec::new(),
+        conditions: conditions(&wanted(shard), before, None, now),
         state: Some(state(shard).to_owned()),
         in_sync: isr,
         committed: Some(shard.committed.0),
     }
+}
+
+/// What people are to know beside its state.
+fn wanted(shard: &Known) -> Vec<Wanted> {
+    let record = shard.record.as_ref();
+    let Some((epoch, loss)) = record.and_then(|record| record.possible_loss()) else {
+        return Vec::new();
+    };
+    let message = format!(
+        "nobody who could lead had all that was acknowledged: since epoch {epoch}, positions {} to \
+         {} may be lost, and what was committed after that was told",
+        loss.from, loss.to
+    );
+    vec![Wanted::new(POSSIBLE_LOSS, true, UNCLEAN_ELECTION, message)]
 }
 
 /// How a shard is, in a word.
@@ -109,5 +127,47 @@ fn state(shard: &Known) -> &'static str {
         "UnderReplicated"
     } else {
         "Healthy"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_protocol::{
+        BrokerId, Epoch, FlushMode, Incarnation, LossRange, Member, Position, ShardRecord, Version,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_possible_loss_is_told_with_its_range_and_keeps_its_time() {
+        let leader = Member { broker: BrokerId(1), incarnation: Incarnation([1; 16]) };
+        let record = ShardRecord {
+            shard: ShardId(2),
+            version: Version::default(),
+            epoch: Epoch(6),
+            leader: Some(leader),
+            isr: vec![leader],
+            replicas: vec![BrokerId(1)],
+            min_in_sync_replicas: 1,
+            flush: FlushMode::Async,
+            unclean_epoch: Some(Epoch(5)),
+            loss: Some(LossRange { from: Position(70), to: Position(90) }),
+            starts: Vec::new(),
+        };
+        let mut shard = Known {
+            id: ShardId(2),
+            condition: ShardCondition::Serving,
+            record: Some(record),
+            working: 1,
+            committed: Position(100),
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = status(&shard, &[], at(1)).conditions;
+        assert_eq!((first[0].type_.as_str(), first[0].status.as_str()), ("PossibleLoss", "True"));
+        assert!(first[0].message.contains("since epoch 5, positions 70 to 90"));
+        let later = status(&shard, &first, at(2)).conditions;
+        assert_eq!(later, first);
+        shard.record = shard.record.map(|record| ShardRecord { unclean_epoch: None, ..record });
+        assert_eq!(status(&shard, &first, at(3)).conditions, []);
     }
 }

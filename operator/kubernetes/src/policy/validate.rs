@@ -124,6 +124,7 @@ mod tests {
             min_in_sync_replicas: 2,
             flush: FlushMode::Sync,
             unclean_epoch: None,
+            loss: None,
             starts: Vec::new(),
         }]
     }

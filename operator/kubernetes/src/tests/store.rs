@@ -26,6 +26,7 @@ fn record(revision: u64, leader: u32) -> ShardRecord {
         min_in_sync_replicas: 1,
         flush: FlushMode::Sync,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     }
 }

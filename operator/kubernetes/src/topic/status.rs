@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use holdfast_api::topic::{PartitionStatus, TopicStatus};
 use holdfast_operator::{PartitionView, TopicView};
+use holdfast_protocol::{Epoch, LossRange, ShardId};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::{Error, Observed};
 use crate::apply;
-use crate::conditions::{DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions};
+use crate::conditions::{
+    DELETION_BLOCKED, POSSIBLE_LOSS, READY, RECONCILING, STALLED, UNCLEAN_ELECTION, Wanted,
+    conditions,
+};
 use crate::context::Context;
 use crate::names::Key;
 
@@ -53,7 +57,12 @@ pub(super) async fn write(
     let view = observed.view.as_ref().filter(|view| view.wanted && observed.rival.is_none());
     let status = TopicStatus {
         observed_generation: generation,
-        conditions: conditions(&judge(observed), &before.conditions, generation, Timestamp::now()),
+        conditions: conditions(
+            &wanted(observed, view),
+            &before.conditions,
+            generation,
+            Timestamp::now(),
+        ),
         partitions: view.map_or_else(Vec::new, partitions),
         bytes: view.map(|view| view.bytes).filter(|bytes| *bytes > 0),
         lag: view.map_or_else(BTreeMap::new, |view| {
@@ -121,6 +130,41 @@ fn partitions(view: &TopicView) -> Vec<PartitionStatus> {
     view.partitions.iter().map(partition).collect()
 }
 
+/// How it is, and what may be missing of it.
+fn wanted(observed: &Observed, view: Option<&TopicView>) -> Vec<Wanted> {
+    let mut wanted = judge(observed);
+    wanted.extend(view.and_then(possible_loss));
+    wanted
+}
+
+/// Which positions of which shards the newest unclean elections may have lost, and which
+/// partitions those shards hold.
+fn possible_loss(view: &TopicView) -> Option<Wanted> {
+    let mut lost: BTreeMap<ShardId, (Epoch, LossRange, Vec<String>)> = BTreeMap::new();
+    for partition in &view.partitions {
+        let Some((epoch, loss)) = partition.possible_loss else { continue };
+        let of = lost.entry(partition.shard).or_insert((epoch, loss, Vec::new()));
+        of.2.push(partition.partition.to_string());
+    }
+    let told: Vec<String> = lost
+        .iter()
+        .map(|(shard, (epoch, loss, partitions))| {
+            format!(
+                "partitions {} (shard {shard}) since epoch {epoch}, positions {} to {}",
+                partitions.join(","),
+                loss.from,
+                loss.to
+            )
+        })
+        .collect();
+    let message = format!(
+        "messages of before an unclean election may be lost: {}, and what was committed after that \
+         was told",
+        told.join("; ")
+    );
+    (!told.is_empty()).then(|| Wanted::new(POSSIBLE_LOSS, true, UNCLEAN_ELECTION, message))
+}
+
 fn judge(observed: &Observed) -> Vec<Wanted> {
     let policy = &observed.topic.spec.policy;
     if let Some(rival) = &observed.rival {
@@ -175,4 +219,51 @@ fn stalled(reason: &'static str, message: &str) -> Vec<Wanted> {
         Wanted::new(RECONCILING, false, "Stalled", ""),
         Wanted::new(STALLED, true, reason, message),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_protocol::{BrokerId, Position, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn a_topic_tells_which_partitions_may_have_lost_what() {
+        let partition = |partition, shard, lost: Option<(u32, u64, u64)>| PartitionView {
+            partition,
+            shard: ShardId(shard),
+            leader: Some(BrokerId(0)),
+            epoch: Epoch(9),
+            isr: vec![BrokerId(0)],
+            start: 0,
+            end: 0,
+            possible_loss: lost.map(|(epoch, from, to)| {
+                (Epoch(epoch), LossRange { from: Position(from), to: Position(to) })
+            }),
+        };
+        let mut view = TopicView {
+            id: TopicId([1; 16]),
+            name: "orders".to_owned(),
+            wanted: true,
+            declared: true,
+            problem: None,
+            partitions: vec![
+                partition(0, 2, Some((4, 100, 120))),
+                partition(1, 3, None),
+                partition(2, 2, Some((4, 100, 120))),
+                partition(3, 4, Some((7, 5, 5))),
+            ],
+            bytes: 0,
+            lag: BTreeMap::new(),
+        };
+        let told = possible_loss(&view).unwrap();
+        assert_eq!((told.kind, told.holds), ("PossibleLoss", Some(true)));
+        assert!(told.message.contains(
+            "partitions 0,2 (shard 2) since epoch 4, positions 100 to 120; partitions 3 (shard 4) \
+             since epoch 7, positions 5 to 5"
+        ));
+        view.partitions.truncate(2);
+        view.partitions.remove(0);
+        assert_eq!(possible_loss(&view), None);
+    }
 }

@@ -64,6 +64,7 @@ pub(super) fn record(epoch: u32, leader: Option<u32>) -> ShardRecord {
         min_in_sync_replicas: 1,
         flush: FlushMode::Sync,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     }
 }

@@ -107,6 +107,7 @@ pub(super) fn record(text: &str) -> ShardRecord {
         min_in_sync_replicas: 1,
         flush: FlushMode::Sync,
         unclean_epoch: None,
+        loss: None,
         starts: Vec::new(),
     };
     let mut words = text.split_whitespace().peekable();

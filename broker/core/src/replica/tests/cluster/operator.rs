@@ -26,6 +26,7 @@ impl Operator {
             min_in_sync_replicas: minimum,
             flush,
             unclean_epoch: None,
+            loss: None,
             starts: Vec::new(),
         };
         Self { past: vec![record] }
