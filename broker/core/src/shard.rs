@@ -159,6 +159,14 @@ impl Shard {
         self.buffer.len()
     }
 
+    /// Where a stream begins and how large it is, bytes, once the trims that wait are committed. The
+    /// next trim is counted from there: two that are counted from the same start would have the
+    /// stream seem smaller than it is.
+    #[must_use]
+    pub fn kept(&self, stream: StreamId) -> (Offset, u64) {
+        self.tail.kept(&self.state, stream)
+    }
+
     /// Whether a change of the catalog waits to be committed.
     #[must_use]
     pub fn catalog_is_changing(&self) -> bool {

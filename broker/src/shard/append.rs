@@ -128,8 +128,8 @@ impl<E: Effects> Driver<E> {
         before: Option<Offset>,
         reply: Reply<Offset, AppendError>,
     ) {
-        let state = self.core.state();
-        let (start, end) = state.stream(stream).map_or_else(Default::default, |s| (s.start, s.end));
+        let end = self.core.state().stream(stream).map_or(Offset(0), |stream| stream.end);
+        let (start, _) = self.core.kept(stream);
         let before = before.unwrap_or(end);
         if before > end {
             let _ = reply.send(Err(AppendError::OffsetOutOfRange(before)));

@@ -200,8 +200,9 @@ impl<E: Effects> Driver<E> {
         let oldest_ms = config.retention_ms.map(|age| {
             self.effects.wall_ms().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
         });
-        let mut bytes = stream.bytes;
-        let mut start = stream.start;
+        // What waits to be dropped is not there to be counted, or dropped, again.
+        let (first, mut bytes) = self.core.kept(id);
+        let mut start = first;
         for _ in 0..RETENTION_ENTRIES_MAX {
             let header = self.view.reader.locate(id, start).ok().flatten()?;
             let end = header.offset.plus(u64::from(header.count));
@@ -219,25 +220,29 @@ impl<E: Effects> Driver<E> {
                 break;
             }
         }
-        (start > stream.start).then_some(start)
+        (start > first).then_some(start)
     }
 
-    /// Size of the entries of a stream wholly below `to`, bytes.
+    /// Size of the entries of a stream wholly below `to` that no trim drops yet, bytes. Of very many
+    /// entries the first are counted and the others taken to be like those that are left.
     pub(super) fn bytes_below(&self, id: StreamId, to: Offset) -> u64 {
-        let Some(stream) = self.core.state().stream(id) else { return 0 };
-        if to >= stream.end {
-            return stream.bytes;
+        let Some(end) = self.core.state().stream(id).map(|stream| stream.end) else { return 0 };
+        let (start, all) = self.core.kept(id);
+        if to >= end {
+            return all;
         }
-        let (mut at, mut bytes) = (stream.start, 0);
+        let (mut at, mut bytes) = (start, 0);
         for _ in 0..RETENTION_ENTRIES_MAX {
             let Ok(Some(header)) = self.view.reader.locate(id, at) else { break };
-            let end = header.offset.plus(u64::from(header.count));
-            if end > to {
-                break;
+            let next = header.offset.plus(u64::from(header.count));
+            if next > to {
+                return bytes;
             }
             bytes += u64::from(header.length);
-            at = end;
+            at = next;
         }
-        bytes
+        let (below, left) = (to.0.saturating_sub(at.0), end.0.saturating_sub(at.0).max(1));
+        let rest = u128::from(all.saturating_sub(bytes)) * u128::from(below) / u128::from(left);
+        bytes + u64::try_from(rest).unwrap_or(0)
     }
 }

@@ -350,3 +350,31 @@ fn a_committed_entry_that_no_leader_writes_stops_the_replica_and_nothing_else() 
         assert_eq!(shard.replica().leads(), None, "it never leads");
     }
 }
+
+#[test]
+fn a_trim_counts_from_the_one_that_waits_before_it() {
+    let mut shard = shard();
+    leads(&mut shard, 1);
+    for sequence in 0..4 {
+        shard.append(STREAM, &numbered(sequence)).unwrap();
+    }
+    shard.finish(0);
+    held_by_other(&mut shard, 5);
+    let bytes = shard.state().stream(STREAM).unwrap().bytes;
+    assert_eq!(shard.kept(STREAM), (Offset(0), bytes));
+    let trim = |shard: &mut Shard, start, bytes| {
+        let body = command::TrimStream { start, bytes };
+        shard.command_on(STREAM, Kind::TrimStream, &body).unwrap();
+    };
+    trim(&mut shard, 2, bytes / 2);
+    assert_eq!(shard.kept(STREAM), (Offset(2), bytes / 2), "while it waits");
+    trim(&mut shard, 3, bytes / 4);
+    assert_eq!(shard.kept(STREAM), (Offset(3), bytes / 4));
+    shard.finish(0);
+    held_by_other(&mut shard, 6);
+    assert_eq!(shard.state().stream(STREAM).unwrap().start, Offset(2));
+    assert_eq!(shard.kept(STREAM), (Offset(3), bytes / 4), "one is committed");
+    held_by_other(&mut shard, 7);
+    assert_eq!(shard.state().stream(STREAM).unwrap().bytes, bytes / 4);
+    assert_eq!(shard.kept(STREAM), (Offset(3), bytes / 4));
+}
