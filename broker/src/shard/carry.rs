@@ -135,7 +135,12 @@ impl<E: Effects> Driver<E> {
         if let Err(error) = E::blocking(|| flush_now(&mut self.log)) {
             self.effects.stop_process(&error);
         }
-        let checkpoint = self.log.checkpoint().ok().flatten();
+        // Rot in it is no reason to begin without one: entries below it may have been cleaned. The
+        // next start finds it, and renews the replica.
+        let checkpoint = match self.log.checkpoint() {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => self.effects.stop_process(&error),
+        };
         // What was committed stays applied: topics must not vanish while a disk is full.
         let committed = self.core.replica().committed();
         match open::recover(&self.effects, shard, &self.log, checkpoint, committed) {
