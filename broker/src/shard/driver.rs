@@ -49,6 +49,8 @@ pub enum Input {
     Durable(Flushed),
     /// A checkpoint is written.
     Checkpointed(Checkpointed),
+    /// A checkpoint could not be written.
+    CheckpointFailed,
     /// The leader's checkpoint is here.
     Built(Box<Image>),
     /// The leader's checkpoint could not be had.

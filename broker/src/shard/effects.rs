@@ -62,8 +62,8 @@ pub trait Effects {
     /// Runs a flush elsewhere; [`super::Input::Durable`] comes of it. One at a time.
     fn start_flush(&mut self, job: FlushJob);
 
-    /// Runs a checkpoint elsewhere; [`super::Input::Checkpointed`] comes of it, or nothing. One at
-    /// a time.
+    /// Runs a checkpoint elsewhere; [`super::Input::Checkpointed`] or
+    /// [`super::Input::CheckpointFailed`] comes of it. One at a time.
     fn start_checkpoint(&mut self, job: CheckpointJob);
 
     /// Runs what blocks for long.

@@ -57,14 +57,17 @@ fn run(shard: ShardId, jobs: &Receiver<Job>, events: &mpsc::Sender<Event>) {
             Job::Flush(job) => job.run().map(Input::Durable),
             Job::Checkpoint(job) => job.run().map(Input::Checkpointed),
         };
-        match done {
-            Ok(input) => {
-                if events.blocking_send(input.into()).is_err() {
-                    return;
-                }
-            }
+        let input = match done {
+            Ok(input) => input,
             Err(error) if error.is_fatal() => stop_process(shard, &error),
-            Err(error) => warn!(%shard, %error, "a checkpoint was not written"),
+            // No flush fails in another way.
+            Err(error) => {
+                warn!(%shard, %error, "a checkpoint was not written");
+                Input::CheckpointFailed
+            }
+        };
+        if events.blocking_send(input.into()).is_err() {
+            return;
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What a shard does by itself from time to time: checkpoints, retention, cleaning.
 
+use std::collections::HashMap;
+
+use holdfast_core::state::State;
 use holdfast_log::Checkpointed;
 use holdfast_protocol::entry::Kind;
 use holdfast_protocol::topic::{Cleanup, TopicConfig};
@@ -26,6 +29,10 @@ const FAILURE_RETRY_MS: u64 = 2_000;
 #[derive(Debug, Default)]
 pub(super) struct Housekeeping {
     checkpointing: bool,
+    /// Where streams begin by the checkpoint that is being written.
+    starting: Starts,
+    /// And by the one that is on the disk, where this process wrote it.
+    starts: Starts,
     checkpoint_ms: u64,
     checkpoint_bytes: u64,
     retention_ms: u64,
@@ -33,6 +40,26 @@ pub(super) struct Housekeeping {
     failed_ms: u64,
     /// The checkpoint on the disk is not what was written.
     pub(super) checkpoint_is_rotten: bool,
+}
+
+/// Where each stream begins, by a state.
+#[derive(Debug, Default)]
+struct Starts {
+    position: Position,
+    of: HashMap<StreamId, Offset>,
+}
+
+impl Starts {
+    fn new(state: &State) -> Self {
+        let of = state.streams().map(|(id, stream)| (*id, stream.start)).collect();
+        Self { position: state.position(), of }
+    }
+
+    /// Whether nothing of a batch is left.
+    fn are_past(&self, batch: &Header) -> bool {
+        let end = batch.offset.plus(u64::from(batch.count));
+        self.of.get(&batch.stream).is_none_or(|start| end <= *start)
+    }
 }
 
 impl<E: Effects> Driver<E> {
@@ -91,6 +118,7 @@ impl<E: Effects> Driver<E> {
         match self.log.checkpoint_job(position, bytes) {
             Ok(job) => {
                 self.housekeeping.checkpointing = true;
+                self.housekeeping.starting = Starts::new(self.core.state());
                 self.effects.start_checkpoint(job);
             }
             Err(error) => warn!(shard = %self.shard, %error, "no checkpoint"),
@@ -100,6 +128,7 @@ impl<E: Effects> Driver<E> {
     /// A checkpoint is on the disk.
     pub(super) fn checkpointed(&mut self, done: Checkpointed) {
         self.housekeeping.checkpointing = false;
+        self.housekeeping.starts = std::mem::take(&mut self.housekeeping.starting);
         let noted = E::blocking(|| self.log.checkpointed(done));
         match noted {
             Ok(()) => {
@@ -110,9 +139,19 @@ impl<E: Effects> Driver<E> {
             Err(error) if error.is_fatal() => self.effects.stop_process(&error),
             Err(error) => warn!(shard = %self.shard, %error, "the checkpoint is not noted"),
         }
+        // It comes with a flush.
+        let (durable, now) = (self.log.durable(), self.effects.now_ms());
+        self.core.handle_durable(durable, now);
     }
 
-    /// Frees what is dead below the checkpoint, but nothing that a follower still fetches.
+    /// A checkpoint could not be written; the next is as due as if there had been none.
+    pub(super) fn checkpoint_failed(&mut self) {
+        self.housekeeping.checkpointing = false;
+        self.log.checkpoint_failed();
+    }
+
+    /// Frees what is dead by the checkpoint and below it, but nothing that a follower still fetches.
+    /// What is dead by newer entries only may live again: in Async mode those may be lost.
     fn clean(&mut self) {
         let replica = self.core.replica();
         // One that is away and out of the in-sync replicas holds nothing up: it takes a checkpoint.
@@ -129,14 +168,12 @@ impl<E: Effects> Driver<E> {
         if below < checkpoint {
             mark!(CleaningHeldUp);
         }
-        if below == Position(0) || replica.is_bootstrapping() {
+        let starts = &self.housekeeping.starts;
+        if below == Position(0) || replica.is_bootstrapping() || starts.position != checkpoint {
             return;
         }
-        let state = self.core.state();
         let is_dead = |header: &Header| match header.kind {
-            Kind::Append => state
-                .stream(header.stream)
-                .is_none_or(|stream| header.offset.plus(u64::from(header.count)) <= stream.start),
+            Kind::Append => starts.are_past(header),
             // The checkpoint stands for every other command below it.
             Kind::EpochStart
             | Kind::TrimStream

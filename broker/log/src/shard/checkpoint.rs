@@ -98,6 +98,11 @@ impl ShardLog {
         })
     }
 
+    /// A [`CheckpointJob`] failed, and the old checkpoint stands.
+    pub fn checkpoint_failed(&mut self) {
+        self.checkpoint_pending = None;
+    }
+
     /// Takes the result of a [`CheckpointJob`] and notes it in the meta file (two flushes). One
     /// that a reset has overtaken counts for nothing.
     ///
