@@ -217,12 +217,14 @@ impl Replica {
         self.committed
     }
 
-    /// Up to here its log counts as held: durable in Sync, written in Async.
+    /// Up to here its log counts as held: durable in Sync, written in Async. What is filled in
+    /// behind a checkpoint is to be durable in Async, too: should some of that be lost, nobody
+    /// could tell it from what the leader has cleaned.
     #[must_use]
     pub fn held(&self) -> Position {
         match self.record.as_ref().map_or(FlushMode::Sync, |record| record.flush) {
-            FlushMode::Sync => self.durable,
-            FlushMode::Async => self.end,
+            FlushMode::Async if self.durable >= self.gaps_until => self.end,
+            FlushMode::Sync | FlushMode::Async => self.durable,
         }
     }
 

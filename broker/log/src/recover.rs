@@ -114,6 +114,10 @@ impl<'a> Recovery<'a> {
             meta::Found::Good(meta, state) => {
                 self.threshold = state.durable.max(state.checkpoint.unwrap_or_default());
                 (self.meta, self.state) = (meta, state);
+                if self.is_unfilled() {
+                    let dir = self.dir.to_owned();
+                    self.damage(&dir, self.state.durable, "it was being filled from a checkpoint");
+                }
                 false
             }
             meta::Found::Missing
@@ -142,6 +146,12 @@ impl<'a> Recovery<'a> {
         }
         self.expected = self.state.start;
         self.choose(candidates, &bases)
+    }
+
+    /// Whether the log was being filled behind a checkpoint, and is not known to be durable up to
+    /// there: what was lost of that looks like what was cleaned.
+    fn is_unfilled(&self) -> bool {
+        self.state.durable < self.state.clean_point
     }
 
     /// Opens every segment file; `None` for one whose first bytes are bad.
@@ -329,7 +339,10 @@ impl<'a> Recovery<'a> {
         // A log whose making was cut short has not been given an identity either.
         self.recovered.fresh = whole && self.meta.incarnation == Incarnation::default();
         self.state.clean = false;
-        self.state.durable = end;
+        // As long as it is unfilled, every open is to find that again.
+        if !self.is_unfilled() {
+            self.state.durable = end;
+        }
         self.drop_stray_indexes()?;
         aside::bound(self.disk, self.dir, self.config)?;
         disk::sync_dir(self.disk, self.dir)?;

@@ -173,22 +173,39 @@ impl ShardLog {
     }
 
     /// Takes the result of a [`FlushJob`]. One that a truncation has overtaken counts for nothing.
-    pub fn flushed(&mut self, flushed: Flushed) {
+    /// Blocks for a write of the meta file once in the life of a log that is filled behind a
+    /// checkpoint: when all of that is durable.
+    ///
+    /// # Errors
+    /// Any IO error of that; the log is not called durable then, and the next flush tries again.
+    pub fn flushed(&mut self, flushed: Flushed) -> Result<(), Error> {
         if flushed.cuts != self.cuts {
-            return;
+            return Ok(());
         }
-        self.state.durable = self.state.durable.max(flushed.position);
         self.unsynced.retain(|sealed| sealed.end > flushed.position);
         if self.writer.identity.base < flushed.position {
             self.writer.new = false;
         }
+        self.note_durable(self.state.durable.max(flushed.position))
+    }
+
+    /// Notes up to where the log is durable. Of a log that is being filled the meta file says so,
+    /// too: an open could not tell what was lost of it from what its leader has cleaned.
+    fn note_durable(&mut self, durable: Position) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.state.durable, durable);
+        let filled = before < self.state.clean_point && durable >= self.state.clean_point;
+        let noted = if filled { self.save(&self.meta, &self.state) } else { Ok(()) };
+        if noted.is_err() {
+            self.state.durable = before;
+        }
+        noted
     }
 
     /// Makes everything durable, here and now.
     fn flush(&mut self) -> Result<(), Error> {
         if let Some(job) = self.flush_job() {
             let flushed = job.run()?;
-            self.flushed(flushed);
+            self.flushed(flushed)?;
         }
         Ok(())
     }

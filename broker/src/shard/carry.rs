@@ -230,7 +230,7 @@ impl<E: Effects> Driver<E> {
 fn flush_now(log: &mut ShardLog) -> Result<(), holdfast_log::Error> {
     if let Some(job) = log.flush_job() {
         let flushed = job.run()?;
-        log.flushed(flushed);
+        log.flushed(flushed)?;
     }
     Ok(())
 }

@@ -171,10 +171,20 @@ impl<E: Effects> Driver<E> {
             Input::Connected(broker) => self.core.handle_connected(broker, now),
             Input::Durable(flushed) => {
                 self.flushing = false;
-                self.log.flushed(flushed);
+                // Only a log that is being filled has anything to write here.
+                let filling = self.log.durable() < self.log.clean_point();
+                let note = || self.log.flushed(flushed);
+                match if filling { E::blocking(note) } else { note() } {
+                    Ok(()) => {}
+                    Err(error) if error.is_fatal() => self.effects.stop_process(&error),
+                    Err(error) => {
+                        warn!(shard = %self.shard, %error, "the log is filled, which can't be noted");
+                    }
+                }
                 self.core.handle_durable(self.log.durable(), now);
             }
             Input::Checkpointed(done) => self.checkpointed(done),
+            Input::CheckpointFailed => self.checkpoint_failed(),
             Input::Built(image) => self.build(*image),
             Input::BuildFailed => self.building = false,
             Input::IsrRefused(version) => self.core.handle_isr_refused(version, now),

@@ -136,7 +136,7 @@ fn make_log(dir: &Path) {
     }
     let job = log.flush_job().unwrap();
     let flushed = job.run().unwrap();
-    log.flushed(flushed);
+    log.flushed(flushed).unwrap();
     let meta = Meta {
         incarnation: OLD,
         record: control::ShardRecord::from(&record(1, 1, &[0, 1, 2])).encode_to_vec(),

@@ -114,7 +114,7 @@ impl ShardLog {
         }
         self.checkpoint_pending = None;
         if let Some(flushed) = done.flushed {
-            self.flushed(flushed);
+            self.flushed(flushed)?;
         }
         self.state.checkpoint = Some(done.position);
         self.save(&self.meta, &self.state)

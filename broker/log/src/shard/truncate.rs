@@ -236,8 +236,7 @@ impl ShardLog {
         disk::sync_dir(&self.shared.disk, &self.shared.dir)?;
         self.writer.new = false;
         self.unsynced.clear();
-        self.state.durable = self.end;
-        Ok(())
+        self.note_durable(self.end)
     }
 }
 

@@ -72,7 +72,7 @@ fn a_flush_covers_what_was_there_when_its_job_was_made() {
     fill(&mut log, 70);
     assert_eq!(job.position(), Position(40));
     let flushed = std::thread::spawn(|| job.run()).join().unwrap().unwrap();
-    log.flushed(flushed);
+    log.flushed(flushed).unwrap();
     assert_eq!(log.durable(), Position(40));
     flush(&mut log);
     assert_eq!(log.durable(), Position(70));

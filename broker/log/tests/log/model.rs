@@ -113,7 +113,7 @@ impl World {
             Step::Flush => {
                 if let Some(job) = self.log().flush_job() {
                     let flushed = job.run().unwrap();
-                    self.log().flushed(flushed);
+                    self.log().flushed(flushed).unwrap();
                 }
                 self.model.durable = self.model.end;
             }

@@ -80,7 +80,7 @@ pub(crate) fn fill(log: &mut ShardLog, to: u64) {
 pub(crate) fn flush(log: &mut ShardLog) {
     if let Some(job) = log.flush_job() {
         let flushed = job.run().unwrap();
-        log.flushed(flushed);
+        log.flushed(flushed).unwrap();
     }
     assert_eq!(log.durable(), log.end());
 }

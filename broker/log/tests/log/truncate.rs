@@ -77,7 +77,7 @@ fn a_cut_forgets_epochs_and_flushes_in_flight() {
     log.truncate(Position(2)).unwrap();
     assert_eq!(log.epochs(), [(Epoch(1), Position(0))]);
     fill(&mut log, 4);
-    log.flushed(job.run().unwrap());
+    log.flushed(job.run().unwrap()).unwrap();
     assert_eq!(log.durable(), Position(2), "those were other entries");
     drop(log);
     let (log, _) = open(dir.path());
@@ -122,6 +122,7 @@ fn a_reset_begins_anew_with_gaps_below_the_clean_point() {
     }
     let gap = log.write(&command(203, 7)).unwrap_err();
     assert!(matches!(gap, Error::NotContiguous { .. }));
+    flush(&mut log);
     drop(log);
     let (mut log, recovered) = open(dir.path());
     assert_eq!(recovered.damage, None);
