@@ -84,8 +84,12 @@ marks! {
     RenewedLossy,
     /// The incarnation is renewed: the replica was being built when it stopped.
     RenewedUnfilled,
+    /// The incarnation is renewed: the volume was put back to an older state.
+    RenewedRolledBack,
     /// The log can't be read for a follower.
     ServeFailed,
+    /// A checkpoint could not be written.
+    CheckpointFailed,
     /// A follower holds cleaning up.
     CleaningHeldUp,
     /// Retention drops messages.
@@ -134,6 +138,8 @@ marks! {
     NotVouchedFor,
     /// The leader is another process than the one that was elected.
     LeaderRestarted,
+    /// A broker counts a start again that is remembered.
+    VolumeRolledBack,
     /// A wish for other in-sync replicas names an old record.
     WishOld,
     /// Leadership goes back to balance.

@@ -173,7 +173,7 @@ impl<E: Effects> Driver<E> {
                 self.flushing = false;
                 // Only a log that is being filled has anything to write here.
                 let filling = self.log.durable() < self.log.clean_point();
-                let note = || self.log.flushed(flushed);
+                let mut note = || self.log.flushed(flushed);
                 match if filling { E::blocking(note) } else { note() } {
                     Ok(()) => {}
                     Err(error) if error.is_fatal() => self.effects.stop_process(&error),

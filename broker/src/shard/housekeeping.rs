@@ -146,6 +146,7 @@ impl<E: Effects> Driver<E> {
 
     /// A checkpoint could not be written; the next is as due as if there had been none.
     pub(super) fn checkpoint_failed(&mut self) {
+        mark!(CheckpointFailed);
         self.housekeeping.checkpointing = false;
         self.log.checkpoint_failed();
     }

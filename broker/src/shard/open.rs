@@ -57,10 +57,12 @@ pub(super) fn settle_identity(
         return Ok(recovered.checkpoint.map(|(_, bytes)| bytes));
     };
     let unfilled = log.clean_point() > log.checkpoint_position().unwrap_or_default();
-    if recovered.damage.is_some() {
-        mark!(RenewedDamaged);
-    } else if unfilled {
+    if log.durable() < log.clean_point() {
         mark!(RenewedUnfilled);
+    } else if recovered.damage.is_some() {
+        mark!(RenewedDamaged);
+    } else if boot.rolled_back {
+        mark!(RenewedRolledBack);
     } else if lossy {
         mark!(RenewedLossy);
     }

@@ -6,7 +6,7 @@ mod written;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use holdfast_protocol::{BrokerId, Epoch, Position, ShardId, ShardRecord, Start, Version};
+use holdfast_protocol::{BrokerId, Epoch, Position, ShardId, ShardRecord, Start, Version, mark};
 
 use crate::action::{Action, Event, Intent, Message};
 use crate::broker::{Broker, Loss};
@@ -169,6 +169,7 @@ impl Planner {
         let newest = starts::newest(self, broker);
         let undone = newest.filter(|newest| newest.is_undone_by(&start) && !renewed);
         if let Some(newest) = undone.filter(|_| self.rules.keep(Rule::NewestVolume)) {
+            mark!(VolumeRolledBack);
             self.bury(broker, Loss::RolledBack);
             let message = Message::RenewVolume { counter: newest.counter };
             self.act(Action::Send { broker, message });

@@ -4,22 +4,25 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
-use holdfast_broker::driver::{Ask, Driver, Image, Input};
-use holdfast_core::State;
+use holdfast_broker::driver::{Driver, Input};
 use holdfast_log::simulated::SimulatedDisk;
 use holdfast_log::{CheckpointJob, Config, Disk, FlushJob, Volume};
-use holdfast_protocol::{BrokerId, Epoch, ShardId};
-use holdfast_service::{AppendError, Appended};
-use tokio::sync::oneshot;
+use holdfast_protocol::{BrokerId, Epoch, Incarnation, ShardId};
 
-use crate::client::Reply;
-use crate::effects::{Clock, Exit, SimEffects, Wanted};
+use crate::answer::Waiting;
+use crate::effects::{Clock, Exit, SharedCatalog, SimEffects, Wanted};
 use crate::world::{Event, Peer, SHARDS, Wishes, World};
 
 /// How often a driver is told the time, ms.
 const TICK_MS: u64 = 20;
 /// A process that could not start is started again after this, ms.
 const RETRY_MS: u64 = 1_000;
+/// A flush takes so long where nothing is wrong, ms.
+const FLUSH_MS: (u64, u64) = (1, 4);
+/// For so long a leader that resigned is not elected again (`operator/core/src/broker.rs`), ms.
+const RESIGNED_MS: u64 = 30_000;
+/// What is set aside of each log, bytes.
+pub(crate) const ASIDE_BYTES: u64 = 1024 * 1024;
 
 /// A machine with a disk.
 pub(crate) struct Broker {
@@ -33,6 +36,17 @@ pub(crate) struct Broker {
     pub(crate) paused_until_ms: u64,
     /// Flushes take so long, ms.
     pub(crate) flush_ms: (u64, u64),
+    /// Flushes that have begun are done then, ms.
+    flushes_until_ms: u64,
+    pub(crate) is_full: bool,
+    /// It is not elected again before then, ms.
+    pub(crate) resigned_until_ms: u64,
+    /// It runs a release until then that does not know what its leaders write, ms.
+    pub(crate) old_until_ms: u64,
+    /// A bit was turned somewhere, and may not have been found.
+    pub(crate) rotten: bool,
+    /// Its logs when it last ran.
+    pub(crate) logs: BTreeMap<ShardId, Incarnation>,
     pub(crate) clock: Clock,
 }
 
@@ -42,14 +56,7 @@ pub(crate) struct Process {
     pub(crate) volume: Volume,
     pub(crate) wishes: Wishes,
     pub(crate) resignations: BTreeMap<ShardId, (Epoch, String)>,
-    replies: Vec<Waiting>,
-}
-
-/// A client that waits for an answer.
-struct Waiting {
-    client: usize,
-    attempt: u64,
-    answer: oneshot::Receiver<Result<Appended, AppendError>>,
+    pub(crate) waiting: Vec<Waiting>,
 }
 
 fn config() -> Config {
@@ -57,9 +64,10 @@ fn config() -> Config {
         segment_bytes_max: 64 * 1024,
         segment_entries_max: 256,
         preallocate_bytes: 16 * 1024,
-        tail_bytes_max: 32 * 1024,
+        tail_bytes_max: 8 * 1024,
         reserve_bytes: 64 * 1024,
-        aside_bytes_max: 1024 * 1024,
+        aside_bytes_max: ASIDE_BYTES,
+        clean_dead_percent: 25,
         ..Config::default()
     }
 }
@@ -73,9 +81,37 @@ impl Broker {
             run: 0,
             boots: 1,
             paused_until_ms: 0,
-            flush_ms: (1, 4),
+            flush_ms: FLUSH_MS,
+            flushes_until_ms: 0,
+            is_full: false,
+            resigned_until_ms: 0,
+            old_until_ms: 0,
+            rotten: false,
+            logs: BTreeMap::new(),
             clock,
         }
+    }
+
+    /// Flushes take as long as they do again.
+    pub(crate) fn flush_fast(&mut self) {
+        self.flush_ms = FLUSH_MS;
+    }
+
+    /// Whether a flush takes long, or may: what its leaders take waits as long for it.
+    pub(crate) fn is_slow(&self, now_ms: u64) -> bool {
+        self.flush_ms != FLUSH_MS || self.flushes_until_ms > now_ms + FLUSH_MS.1 * 2
+    }
+
+    /// The disk has only so many bytes left.
+    pub(crate) fn fill(&mut self, room: u64) {
+        self.disk.set_quota(Some(self.disk.used_bytes() + room));
+        self.is_full = true;
+    }
+
+    /// The disk has room again.
+    pub(crate) fn give_room(&mut self) {
+        self.disk.set_quota(None);
+        self.is_full = false;
     }
 }
 
@@ -90,7 +126,7 @@ impl World {
         (until > self.now()).then(|| until - self.now())
     }
 
-    fn runs(&self, id: u32, run: u64) -> bool {
+    pub(crate) fn runs(&self, id: u32, run: u64) -> bool {
         let broker = &self.brokers[id as usize];
         broker.run == run && broker.process.is_some()
     }
@@ -103,7 +139,11 @@ impl World {
         self.broker(id).run += 1;
         let run = self.brokers[id as usize].run;
         let Some(process) = self.open(id) else {
-            self.broker(id).disk.kill();
+            if self.brokers[id as usize].disk.has_stopped() && self.dice.chance(500) {
+                self.cut_power(id);
+            } else {
+                self.broker(id).disk.kill();
+            }
             self.after(RETRY_MS, Event::Start(id));
             return;
         };
@@ -112,6 +152,7 @@ impl World {
             self.drive(id, ShardId(shard), Driver::start);
         }
         self.after(TICK_MS, Event::BrokerTick(id, run));
+        self.after(1_000 + self.dice.below(5_000), Event::Scrub(id, run));
         for peer in 0..self.brokers.len() {
             let peer = u32::try_from(peer).unwrap_or(0);
             if peer != id {
@@ -123,21 +164,24 @@ impl World {
     }
 
     fn open(&mut self, id: u32) -> Option<Process> {
-        let dice = self.dice.clone();
+        let (dice, flush_interval_ms) = (self.dice.clone(), self.shape.flush_interval_ms);
         let broker = self.broker(id);
         let disk = Disk::Simulated(broker.disk.clone());
         let kernel = format!("kernel-{}", broker.boots);
         let volume = Volume::open_on(&disk, Path::new("/data"), &kernel).ok()?;
         let mut drivers = BTreeMap::new();
+        let catalog = SharedCatalog::default();
         for shard in (0..SHARDS).map(ShardId) {
-            let effects = SimEffects::new(BrokerId(id), broker.clock.clone(), dice.clone());
+            let (clock, dice) = (broker.clock.clone(), dice.clone());
+            let mut effects = SimEffects::new(BrokerId(id), clock, dice, catalog.clone());
+            effects.flush_interval_ms = flush_interval_ms;
             let place = (&disk, &*volume.shard_dir(shard), config());
             drivers.insert(shard, Driver::open(effects, shard, volume.boot(), place).ok()?);
         }
         volume.settle().ok()?;
         let resignations = BTreeMap::new();
-        let (wishes, replies) = (Wishes::new(), Vec::new());
-        Some(Process { drivers, volume, wishes, resignations, replies })
+        let (wishes, waiting) = (Wishes::new(), Vec::new());
+        Some(Process { drivers, volume, wishes, resignations, waiting })
     }
 
     /// An operator found that the volume was put back: the process ends, to give every replica
@@ -154,6 +198,7 @@ impl World {
 
     /// The process is gone, however it ended.
     pub(crate) fn end_process(&mut self, id: u32) {
+        self.note_logs(id);
         let broker = self.broker(id);
         broker.process = None;
         broker.run += 1;
@@ -187,18 +232,24 @@ impl World {
                 let effects = driver.effects_mut();
                 let wanted = std::mem::take(&mut effects.wanted);
                 let news = effects.news.replace(false);
+                self.show(id, shard);
                 self.carry_out(id, shard, wanted);
                 if news {
                     let run = self.brokers[id as usize].run;
                     self.after(0, Event::Report(id, run));
                 }
-                self.answer_clients(id);
+                self.give_answers(id);
                 Some(done)
             }
             Err(ended) if ended.is::<Exit>() => {
                 self.faults.count("exit");
+                // Where it was stopped in the middle of something, the machine may be, too.
+                if self.brokers[id as usize].disk.has_stopped() && self.dice.chance(500) {
+                    self.cut_power(id);
+                } else {
+                    self.broker(id).disk.kill();
+                }
                 self.end_process(id);
-                self.broker(id).disk.kill();
                 let delay = 200 + self.dice.below(2_000);
                 self.after(delay, Event::Start(id));
                 None
@@ -228,6 +279,8 @@ impl World {
                 }
                 Wanted::Resign(epoch, reason) => {
                     self.faults.count("leader resigned");
+                    let until = self.now() + RESIGNED_MS;
+                    self.broker(id).resigned_until_ms = until;
                     if let Some(process) = &mut self.broker(id).process {
                         process.resignations.insert(shard, (epoch, reason));
                     }
@@ -245,42 +298,34 @@ impl World {
         }
     }
 
-    fn flush_time(&self, id: u32) -> u64 {
+    /// Where a replica is now, for people who look at a trace.
+    fn show(&self, id: u32, shard: ShardId) {
+        let process = self.brokers[id as usize].process.as_ref().filter(|_| self.trace);
+        let Some(driver) = process.and_then(|process| process.drivers.get(&shard)) else { return };
+        let (replica, report) = (driver.core().replica(), driver.view().report());
+        println!(
+            "{:6}   {id}/{shard}: {}..{} of the log, committed {}, held {}, epoch {}, last {}, \
+             leads {:?}, follows {:?}, log {}, {:?}",
+            self.now(),
+            driver.view().reader.start(),
+            driver.view().reader.end(),
+            replica.committed(),
+            replica.held(),
+            replica.epoch(),
+            replica.last_epoch(),
+            replica.leads(),
+            replica.follows(),
+            replica.member().incarnation,
+            report.failure,
+        );
+    }
+
+    fn flush_time(&mut self, id: u32) -> u64 {
         let (from, to) = self.brokers[id as usize].flush_ms;
-        self.dice.between(from, to)
-    }
-
-    /// Tells clients what has come of their requests.
-    fn answer_clients(&mut self, id: u32) {
-        let Some(process) = &mut self.brokers[id as usize].process else { return };
-        let mut answered = Vec::new();
-        process.replies.retain_mut(|waiting| match waiting.answer.try_recv() {
-            Err(oneshot::error::TryRecvError::Empty) => true,
-            Err(oneshot::error::TryRecvError::Closed) => false,
-            Ok(answer) => {
-                answered.push((waiting.client, waiting.attempt, answer));
-                false
-            }
-        });
-        for (client, attempt, answer) in answered {
-            self.answered(client, attempt, answer);
-        }
-    }
-
-    /// A client waits for an answer of this broker.
-    pub(crate) fn await_answer(
-        &mut self,
-        id: u32,
-        client: usize,
-        attempt: u64,
-        answer: oneshot::Receiver<Result<Appended, AppendError>>,
-    ) {
-        if let Some(process) = &mut self.broker(id).process {
-            process.replies.push(Waiting { client, attempt, answer });
-            self.answer_clients(id);
-        } else {
-            self.after(1, Event::Reply { client, attempt, reply: Reply::Failed });
-        }
+        let (takes, now) = (self.dice.between(from, to), self.now());
+        let machine = self.broker(id);
+        machine.flushes_until_ms = machine.flushes_until_ms.max(now + takes);
+        takes
     }
 
     pub(crate) fn broker_tick(&mut self, id: u32, run: u64) {
@@ -328,93 +373,7 @@ impl World {
         self.drive(id, shard, |driver| match job.run() {
             Ok(done) => driver.handle(Input::Checkpointed(done)),
             Err(error) if error.is_fatal() => resume_unwind(Box::new(Exit)),
-            Err(_) => {}
+            Err(_) => driver.handle(Input::CheckpointFailed),
         });
-    }
-
-    /// Sends from one broker to another: it may get lost, be late, or arrive twice.
-    pub(crate) fn send_peer(&mut self, from: u32, to: u32, shard: ShardId, message: Peer) {
-        let nodes = (from as usize, to as usize);
-        if self.faults.is_cut(nodes.0, nodes.1) || to as usize >= self.brokers.len() {
-            return;
-        }
-        if self.dice.chance(self.faults.lost_permille) {
-            return;
-        }
-        let run = self.brokers[to as usize].run;
-        let copy = match &message {
-            Peer::Fetch(fetch) if self.dice.chance(self.faults.twice_permille) => {
-                Some(Peer::Fetch(*fetch))
-            }
-            Peer::Answer(answer) if self.dice.chance(self.faults.twice_permille) => {
-                Some(Peer::Answer(answer.clone()))
-            }
-            _ => None,
-        };
-        if let Some(message) = copy {
-            let delay = self.faults.latency(&self.dice, nodes) * 3;
-            self.after(delay, Event::Peer { from, to, run, shard, message });
-        }
-        let delay = self.faults.latency(&self.dice, nodes);
-        self.after(delay, Event::Peer { from, to, run, shard, message });
-    }
-
-    pub(crate) fn peer_arrives(
-        &mut self,
-        from: u32,
-        to: u32,
-        run: u64,
-        shard: ShardId,
-        message: Peer,
-    ) {
-        if !self.runs(to, run) {
-            return;
-        }
-        if let Some(left) = self.is_paused(to) {
-            self.after(left, Event::Peer { from, to, run, shard, message });
-            return;
-        }
-        let peer = BrokerId(from);
-        match message {
-            Peer::Fetch(fetch) => {
-                self.drive(to, shard, |driver| {
-                    driver.effects_mut().hears.insert(peer);
-                    driver.handle(Input::Fetch(peer, fetch));
-                });
-            }
-            Peer::Answer(answer) => {
-                self.drive(to, shard, |driver| driver.handle(Input::Answer(peer, answer)));
-            }
-            Peer::Connected => {
-                self.drive(to, shard, |driver| driver.handle(Input::Connected(peer)));
-            }
-            Peer::Gone => {
-                self.drive(to, shard, |driver| {
-                    driver.effects_mut().hears.remove(&peer);
-                    driver.handle(Input::FollowerGone(peer));
-                });
-            }
-            Peer::AskCheckpoint => self.give_checkpoint(from, to, shard),
-            Peer::Checkpoint(image) => {
-                self.drive(to, shard, |driver| {
-                    driver.handle(image.map_or(Input::BuildFailed, Input::Built));
-                });
-            }
-        }
-    }
-
-    /// The leader `to` gives its state to a follower that is built anew.
-    fn give_checkpoint(&mut self, follower: u32, to: u32, shard: ShardId) {
-        let (tx, mut rx) = oneshot::channel();
-        self.drive(to, shard, |driver| driver.handle(Input::Ask(Ask::Checkpoint(tx))));
-        let image = rx.try_recv().ok().flatten().and_then(|image| {
-            let (state, history) = State::decode(&image.bytes).ok()?;
-            let (bytes, log_start) = (image.bytes, image.log_start);
-            Some(Box::new(Image { state, history, bytes, log_start }))
-        });
-        if image.is_some() {
-            self.faults.count("built anew");
-        }
-        self.send_peer(to, follower, shard, Peer::Checkpoint(image));
     }
 }

@@ -1,4 +1,4 @@
-//! Simulated clients: producers, with and without idempotence, and a reader.
+//! Simulated producers, with and without idempotence.
 
 use bytes::Bytes;
 use holdfast_broker::driver::AppendCommand;
@@ -7,16 +7,21 @@ use holdfast_protocol::{Offset, ShardId, StreamId, TopicId};
 use holdfast_service::{Append, AppendError, Appended, Durability};
 use tokio::sync::oneshot;
 
+use crate::answer::{Awaited, Who};
 use crate::world::{At, BROKERS, Event, SHARDS, World};
 
 /// A client waits this long for an answer, ms.
 const TIMEOUT_MS: u64 = 3_000;
 /// A batch waits this long for a shard to take it, ms.
 const WAIT_MS: u64 = 2_000;
-/// Bytes that a reader asks for.
-const READ_BYTES: usize = 64 * 1024;
 /// Producers of each shard.
-const PRODUCERS: u32 = 3;
+pub(crate) const PRODUCERS: u32 = 3;
+/// The topic that keeps what is not deleted, and the one that keeps the newest.
+pub(crate) const KEPT: u8 = 1;
+pub(crate) const SHORT: u8 = 101;
+/// So many times a producer hears that its sequence has a gap before it begins a new one. Only
+/// where something was lost: a leader that was deposed and does not know it may say so too.
+const GAPS_MAX: u32 = 3;
 
 /// One producer, to one stream of its own, with one batch on its way at a time.
 #[derive(Debug)]
@@ -25,13 +30,21 @@ pub(crate) struct Client {
     pub(crate) shard: ShardId,
     /// Its producer id, where it is idempotent.
     producer: Option<i64>,
-    sequence: i32,
-    /// The value on its way; values grow.
-    value: u64,
+    sent: Sent,
     pub(crate) pending: bool,
+    /// Since when it waits for the batch to be stored, ms.
+    pub(crate) since_ms: u64,
     attempt: u64,
-    /// Who seemed to lead last.
-    leader: u32,
+    gaps: u32,
+}
+
+/// What a producer sends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// Values grow.
+    value: u64,
+    sequence: i32,
+    epoch: i16,
 }
 
 /// What a client hears.
@@ -43,21 +56,26 @@ pub(crate) enum Reply {
     Failed,
 }
 
+/// A topic of a shard.
+pub(crate) fn topic_of(shard: ShardId, kind: u8) -> TopicId {
+    TopicId([kind + u8::try_from(shard.0).unwrap_or(0); 16])
+}
+
 impl Client {
     pub(crate) fn all() -> Vec<Self> {
         let of = |shard: u32| {
             (0..PRODUCERS).map(move |number| Self {
                 stream: StreamId {
-                    topic: TopicId([1 + u8::try_from(shard).unwrap_or(0); 16]),
+                    topic: topic_of(ShardId(shard), if number == 2 { SHORT } else { KEPT }),
                     partition: number,
                 },
                 shard: ShardId(shard),
                 producer: (number > 0).then(|| i64::from(shard * PRODUCERS + number)),
-                sequence: 0,
-                value: 0,
+                sent: Sent::default(),
                 pending: false,
+                since_ms: 0,
                 attempt: 0,
-                leader: 0,
+                gaps: 0,
             })
         };
         (0..SHARDS).flat_map(of).collect()
@@ -68,10 +86,10 @@ impl Client {
         self.producer.is_some()
     }
 
-    fn batch(&self, padding: u64) -> Vec<u8> {
-        let (first, last) = (self.sequence, self.sequence);
-        let stamp = self.producer.map(|id| Stamp { id, epoch: 0, first, last });
-        let mut payload = self.value.to_be_bytes().to_vec();
+    fn batch(&self, sent: Sent, padding: u64) -> Vec<u8> {
+        let Sent { value, sequence, epoch } = sent;
+        let stamp = self.producer.map(|id| Stamp { id, epoch, first: sequence, last: sequence });
+        let mut payload = value.to_be_bytes().to_vec();
         payload.resize(8 + usize::try_from(padding).unwrap_or(0), 0x5a);
         batch::build(1, 1_700_000_000_000, stamp, &payload)
     }
@@ -83,10 +101,15 @@ pub(crate) fn value_of(batch: &Bytes) -> u64 {
     payload.and_then(|bytes| bytes.try_into().ok()).map_or(u64::MAX, u64::from_be_bytes)
 }
 
+/// The offset and the value of a batch.
+pub(crate) fn placed(batch: &Bytes) -> (Offset, u64) {
+    (batch::base_offset(batch).unwrap_or_default(), value_of(batch))
+}
+
 impl World {
     /// A client sends its next batch, or the last once more.
     pub(crate) fn client_step(&mut self, number: usize) {
-        let quiet = self.quiet;
+        let (quiet, now) = (self.quiet, self.now());
         let leader = self.leader_of(self.clients[number].shard);
         let guess = u32::try_from(self.dice.below(u64::from(BROKERS))).unwrap_or(0);
         let client = &mut self.clients[number];
@@ -95,18 +118,19 @@ impl World {
                 return;
             }
             client.pending = true;
-            client.value += 1;
+            client.since_ms = now;
+            client.sent.value += 1;
         }
         client.attempt += 1;
-        client.leader = leader.unwrap_or(guess);
-        let (attempt, broker) = (client.attempt, client.leader);
+        let (attempt, sent, broker) = (client.attempt, client.sent, leader.unwrap_or(guess));
         let delay = 1 + self.dice.below(4);
-        self.after(delay, Event::Request { client: number, attempt, broker, waited_ms: 0 });
+        let waited_ms = 0;
+        self.after(delay, Event::Request { client: number, attempt, sent, broker, waited_ms });
         self.after(TIMEOUT_MS, Event::Timeout { client: number, attempt });
     }
 
     /// Who says that it leads; clients may find an old leader.
-    fn leader_of(&self, shard: ShardId) -> Option<u32> {
+    pub(crate) fn leader_of(&self, shard: ShardId) -> Option<u32> {
         let leads = |id: &u32| {
             let process = self.brokers[*id as usize].process.as_ref();
             process.is_some_and(|process| process.drivers[&shard].view().leads())
@@ -115,18 +139,17 @@ impl World {
         self.dice.pick(&leaders).copied()
     }
 
+    /// A request arrives, perhaps so late that its client has sent others since.
     pub(crate) fn request_arrives(
         &mut self,
         number: usize,
-        attempt: u64,
+        (attempt, sent): (u64, Sent),
         broker: u32,
         waited_ms: u64,
     ) {
-        if self.clients[number].attempt != attempt {
-            return;
-        }
+        let again = |waited_ms| Event::Request { client: number, attempt, sent, broker, waited_ms };
         if let Some(left) = self.is_paused(broker) {
-            self.after(left, Event::Request { client: number, attempt, broker, waited_ms });
+            self.after(left, again(waited_ms));
             return;
         }
         let (shard, stream) = (self.clients[number].shard, self.clients[number].stream);
@@ -136,37 +159,45 @@ impl World {
         };
         if !process.drivers[&shard].takes_appends() {
             if waited_ms < WAIT_MS {
-                let waited_ms = waited_ms + 20;
-                self.after(20, Event::Request { client: number, attempt, broker, waited_ms });
+                self.after(20, again(waited_ms + 20));
             }
             return;
         }
         let padding = self.dice.below(1_500);
-        let batch = Bytes::from(self.clients[number].batch(padding));
+        let batch = Bytes::from(self.clients[number].batch(sent, padding));
         let (reply, answer) = oneshot::channel();
         let append =
             Append { stream, batch, durability: Durability::Committed, batch_bytes_max: 1 << 20 };
         self.drive(broker, shard, |driver| driver.append(AppendCommand { append, reply }));
-        self.await_answer(broker, number, attempt, answer);
+        let who = Who::Producer { client: number, attempt, value: sent.value };
+        self.await_answer(broker, who, Awaited::Append(answer));
     }
 
     /// A broker answers: what it says counts from now on, whether the client hears it or not.
-    pub(crate) fn answered(
+    pub(crate) fn produced(
         &mut self,
         number: usize,
         attempt: u64,
+        value: u64,
         answer: Result<Appended, AppendError>,
     ) {
-        let client = &self.clients[number];
-        // An answer to an earlier request may be of another value.
+        let client = &mut self.clients[number];
+        let gap = matches!(answer, Err(AppendError::OutOfOrderSequence { .. }));
         let reply = match answer {
-            _ if client.attempt != attempt => return,
             Ok(appended) => Reply::Stored(Some(appended.base_offset)),
             Err(AppendError::DuplicateSequence) => Reply::Stored(None),
             Err(_) => Reply::Failed,
         };
         if let Reply::Stored(at) = &reply {
-            self.checker.acknowledge(client.stream, client.value, *at);
+            self.checker.acknowledge(client.stream, value, *at);
+        }
+        if client.attempt == attempt {
+            client.gaps = if gap { client.gaps + 1 } else { 0 };
+            if client.gaps >= GAPS_MAX && self.losses.had(client.shard) {
+                client.sent.epoch += 1;
+                client.sent.sequence = 0;
+                client.gaps = 0;
+            }
         }
         if self.dice.chance(self.faults.lost_permille) {
             return;
@@ -183,7 +214,7 @@ impl World {
             Reply::Stored(_) => {
                 let client = &mut self.clients[number];
                 client.pending = false;
-                client.sequence = batch::sequence_plus(client.sequence, 1);
+                client.sent.sequence = batch::sequence_plus(client.sent.sequence, 1);
                 self.dice.below(60)
             }
             Reply::Failed => 50 + self.dice.below(150),
@@ -196,40 +227,5 @@ impl World {
         if client.attempt == attempt && client.pending {
             self.client_step(number);
         }
-    }
-
-    /// A reader reads a piece of some stream at whoever says that it leads.
-    pub(crate) fn read(&mut self) -> Result<(), String> {
-        let number = usize::try_from(self.dice.below(self.clients.len() as u64)).unwrap_or(0);
-        let (shard, stream) = (self.clients[number].shard, self.clients[number].stream);
-        if let Some(leader) = self.leader_of(shard)
-            && self.is_paused(leader).is_none()
-        {
-            let from = self.dice.next();
-            for (offset, value) in self.content(leader, shard, stream, Some(from)) {
-                self.checker.read(stream, offset, value)?;
-            }
-        }
-        self.after(40, Event::Read);
-        Ok(())
-    }
-
-    /// What a broker gives readers of a stream: a piece from some offset on, or all.
-    pub(crate) fn content(
-        &self,
-        broker: u32,
-        shard: ShardId,
-        stream: StreamId,
-        piece: Option<u64>,
-    ) -> Vec<(Offset, u64)> {
-        let Some(process) = &self.brokers[broker as usize].process else { return Vec::new() };
-        let view = process.drivers[&shard].view();
-        let Ok(offsets) = view.offsets(stream) else { return Vec::new() };
-        let from = piece.map_or(0, |piece| piece % (offsets.end.0 + 1));
-        let bytes = if piece.is_some() { READ_BYTES } else { usize::MAX };
-        let read = view.reader.read_stream(stream, Offset(from), offsets.end, bytes, true);
-        let batches = read.unwrap_or_default();
-        let offset = |batch: &Bytes| batch::base_offset(batch).unwrap_or_default();
-        batches.iter().map(|batch| (offset(batch), value_of(batch))).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! What the driver of a shard asks of the simulated broker around it: noted, to be carried out by
 //! the world once the driver's turn is over.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::rc::Rc;
@@ -42,6 +42,9 @@ pub(crate) enum Wanted {
     WriteCheckpoint(CheckpointJob),
 }
 
+/// The topics, as the shards of one process know them.
+pub(crate) type SharedCatalog = Rc<RefCell<Arc<CatalogState>>>;
+
 /// Ends a simulated process, as `exit` ends a real one.
 pub(crate) struct Exit;
 
@@ -53,14 +56,17 @@ pub(crate) struct SimEffects {
     pub(crate) dice: Dice,
     pub(crate) hears: BTreeSet<BrokerId>,
     pub(crate) wanted: Vec<Wanted>,
+    catalog: SharedCatalog,
+    pub(crate) flush_interval_ms: u64,
     /// The operator should know at once.
     pub(crate) news: Cell<bool>,
 }
 
 impl SimEffects {
-    pub(crate) fn new(broker: BrokerId, clock: Clock, dice: Dice) -> Self {
+    pub(crate) fn new(broker: BrokerId, clock: Clock, dice: Dice, catalog: SharedCatalog) -> Self {
         let (hears, wanted) = (BTreeSet::new(), Vec::new());
-        Self { broker, clock, dice, hears, wanted, news: Cell::new(false) }
+        let (news, flush_interval_ms) = (Cell::new(false), 0);
+        Self { broker, clock, dice, hears, wanted, catalog, flush_interval_ms, news }
     }
 }
 
@@ -87,7 +93,7 @@ impl Effects for SimEffects {
     }
 
     fn flush_interval_ms(&self) -> u64 {
-        100
+        self.flush_interval_ms
     }
 
     fn checkpoint_age_ms(&self) -> u64 {
@@ -136,12 +142,14 @@ impl Effects for SimEffects {
 
     fn publish_records(&self, _: &[ShardRecord]) {}
 
-    fn publish_catalog(&self, _: CatalogState) {}
+    fn publish_catalog(&self, catalog: CatalogState) {
+        *self.catalog.borrow_mut() = Arc::new(catalog);
+    }
 
     fn catalog_is_current(&self) {}
 
     fn catalog(&self) -> Arc<CatalogState> {
-        Arc::default()
+        Arc::clone(&self.catalog.borrow())
     }
 
     fn stop_process(&self, _: &dyn Error) -> ! {

@@ -1,15 +1,17 @@
 //! Whether everything is well again, and the last judgement.
 
 use holdfast_core::Shard;
-use holdfast_protocol::{Offset, ShardId};
+use holdfast_protocol::{Header, Offset, ShardId, StreamId};
 
-use crate::client::value_of;
+use crate::check::Content;
+use crate::client::{SHORT, placed, topic_of};
 use crate::world::{BROKERS, SHARDS, World};
 
 impl World {
     /// Every shard is led, all replicas are in sync and equally far, and nobody waits.
     pub(crate) fn is_well(&self) -> bool {
         self.clients.iter().all(|client| !client.pending)
+            && !self.brokers.iter().any(|broker| broker.rotten)
             && (0..SHARDS).all(|shard| self.is_shard_well(ShardId(shard)))
     }
 
@@ -92,27 +94,73 @@ impl World {
                 self.note(sum);
             }
         }
+        self.judge_streams()?;
+        self.judge_catalog()?;
+        self.checker.judge_cursors(|group, stream| self.cursor(group, stream))?;
+        self.judge_room()
+    }
+
+    fn judge_streams(&self) -> Result<(), String> {
         for client in &self.clients {
             let (shard, stream) = (client.shard, client.stream);
-            let leader = self.newest(shard).and_then(|record| record.leader);
-            let leader = leader.map_or(0, |leader| leader.broker.0);
-            let content = self.content(leader, shard, stream, None);
-            self.checker.judge(stream, client.is_idempotent(), &content)?;
+            let Some(core) = (0..BROKERS).find_map(|broker| self.core(broker, shard)) else {
+                return Err(format!("shard {shard}: nobody runs"));
+            };
+            let known = core.state().stream(stream);
+            let (start, end) = known.map_or_else(Default::default, |of| (of.start, of.end));
             for broker in 0..BROKERS {
                 let Some(process) = &self.brokers[broker as usize].process else { continue };
                 let reader = &process.drivers[&shard].view().reader;
-                let end = Offset(u64::MAX);
-                let held = reader
-                    .read_stream(stream, Offset(0), end, usize::MAX, true)
-                    .map_err(|error| format!("broker {broker}, shard {shard}: {error}"))?;
-                let held: Vec<u64> = held.iter().map(value_of).collect();
-                if held.iter().ne(content.iter().map(|(_, value)| value)) {
-                    return Err(format!(
-                        "{stream:?}: broker {broker} holds other batches than its leader"
-                    ));
+                let held = match reader.read_stream(stream, start, end, usize::MAX, true) {
+                    Ok(held) => held,
+                    Err(error) => return Err(format!("broker {broker}, shard {shard}: {error}")),
+                };
+                let batches: Vec<(Offset, u64)> = held.iter().map(placed).collect();
+                let content =
+                    Content { start, batches: &batches, idempotent: client.is_idempotent() };
+                self.checker
+                    .judge(stream, &content)
+                    .map_err(|violation| format!("broker {broker}: {violation}"))?;
+                let bytes: u64 = held.iter().map(|body| (body.len() + Header::LEN) as u64).sum();
+                let said = known.map_or(0, |of| of.bytes);
+                if bytes != said {
+                    return Err(format!("{stream:?}: {bytes} bytes, and its state says {said}"));
                 }
             }
+            self.judge_retention(stream, known.map_or(0, |of| of.bytes), start)?;
         }
         Ok(())
+    }
+
+    /// That retention left as much as the topic keeps.
+    fn judge_retention(&self, stream: StreamId, bytes: u64, start: Offset) -> Result<(), String> {
+        let client = self.clients.iter().find(|client| client.stream == stream);
+        let keeps = self.shape.retention_bytes;
+        let is_short = client.is_some_and(|client| topic_of(client.shard, SHORT) == stream.topic);
+        if is_short && start > Offset(0) && bytes < keeps {
+            return Err(format!("{stream:?}: {bytes} bytes are left, and its topic keeps {keeps}"));
+        }
+        Ok(())
+    }
+
+    /// That the topics are there which were said to be declared.
+    fn judge_catalog(&self) -> Result<(), String> {
+        let Some(core) = (0..BROKERS).find_map(|broker| self.core(broker, ShardId::CATALOG)) else {
+            return Err("nobody has the catalog".to_owned());
+        };
+        let topics = core.state().catalog().topics();
+        match self.checker.topics().find(|topic| topics.by_id(*topic).is_none()) {
+            Some(topic) => Err(format!("topic {topic:?} was declared and is not there")),
+            None => Ok(()),
+        }
+    }
+
+    /// Up to where a group has come.
+    fn cursor(&self, group: &str, stream: StreamId) -> Offset {
+        let of = |shard: u32| {
+            let core = (0..BROKERS).find_map(|broker| self.core(broker, ShardId(shard)))?;
+            Some(core.state().group(group)?.cursors.get(&stream)?.offset)
+        };
+        (0..SHARDS).find_map(of).unwrap_or_default()
     }
 }

@@ -6,18 +6,32 @@
 //! no copy of what is committed is left. The checkers ([`check`]) share nothing with the system:
 //! they know what clients were told and what readers saw.
 //!
-//! Not simulated here: doors and gRPC (shown with real processes), and rot of single bits in a
-//! running cluster, which needs a scrub to be found in time (shown for the log alone).
+//! Not simulated here: doors and gRPC, which are shown with real processes, and moving replicas
+//! between brokers, which is not built.
 
+mod admin;
+mod answer;
+mod beyond;
 mod broker;
 mod check;
 mod client;
+mod damage;
 mod dice;
 mod effects;
 mod fault;
 mod finish;
+mod heal;
+mod loss;
+mod member;
 mod operator;
+mod peer;
+mod reader;
+mod scrub;
+mod shape;
 mod store;
+mod strike;
+mod watch;
 mod world;
 
-pub use world::{Outcome, run, run_with_rollback};
+pub use beyond::run_beyond;
+pub use world::{Outcome, run};

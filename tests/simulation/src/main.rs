@@ -1,7 +1,6 @@
 //! Runs fresh seeds for a while, or one seed again.
 //!
-//! usage: `holdfast-simulation SECONDS [THREADS]`, or `holdfast-simulation --seed SEED`; with
-//! `--rollback SEED` volumes are rolled back too, which is not noticed yet.
+//! usage: `holdfast-simulation SECONDS [THREADS]`, or `holdfast-simulation --seed SEED`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdfast_protocol::mark::Mark;
-use holdfast_simulation::{run, run_with_rollback};
+use holdfast_simulation::run;
 
 /// What all threads have seen.
 #[derive(Default)]
@@ -19,17 +18,19 @@ struct Total {
     marks: BTreeMap<Mark, u64>,
     acknowledged: u64,
     read: u64,
+    committed_cursors: u64,
+    lost: u64,
     healed_ms_max: u64,
+    waited_ms_max: u64,
     violations: Vec<u64>,
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u64>().ok());
-    let rolls_back = arguments.first().is_some_and(|first| first == "--rollback");
-    if rolls_back || arguments.first().is_some_and(|first| first == "--seed") {
+    if arguments.first().is_some_and(|first| first == "--seed") {
         let seed = number(1).unwrap_or(0);
-        match if rolls_back { run_with_rollback(seed) } else { run(seed) } {
+        match run(seed) {
             Ok(outcome) => println!("seed {seed}: {outcome:#?}"),
             Err(violation) => {
                 println!("seed {seed}: VIOLATION: {violation}");
@@ -55,9 +56,12 @@ fn main() {
         }
     });
     let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Total { runs, acknowledged, read, healed_ms_max, .. } = total;
-    println!("runs {runs}, acknowledged {acknowledged}, read {read}");
-    println!("well again after at most {healed_ms_max} ms");
+    let Total { runs, acknowledged, read, committed_cursors, lost, .. } = total;
+    println!("runs {runs} in {} s", begun.elapsed().as_secs());
+    println!("acknowledged {acknowledged}, read {read}, offsets committed {committed_cursors}");
+    println!("lost in Async mode, where it was possible and told: {lost}");
+    println!("well again after at most {} ms", total.healed_ms_max);
+    println!("stored after at most {} ms while all but one were well", total.waited_ms_max);
     for (fault, count) in &total.faults {
         println!("  {fault}: {count}");
     }
@@ -79,6 +83,9 @@ fn try_seed(seed: u64, total: &Mutex<Total>) {
         Ok(Ok(outcome)) => {
             total.acknowledged += outcome.acknowledged;
             total.read += outcome.read;
+            total.committed_cursors += outcome.committed_cursors;
+            total.lost += outcome.lost;
+            total.waited_ms_max = total.waited_ms_max.max(outcome.waited_ms);
             total.healed_ms_max = total.healed_ms_max.max(outcome.healed_ms);
             for (fault, count) in outcome.faults {
                 *total.faults.entry(fault).or_default() += count;

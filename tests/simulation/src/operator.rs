@@ -7,8 +7,9 @@ use holdfast_operator_core::{
     Action, Event as Told, Input, IsrRequest, Message, Planner, Policy, Report as Reported, Time,
     WriteOutcome,
 };
-use holdfast_protocol::{BrokerId, Epoch, FlushMode, ShardId, Start, UncleanElection, Version};
+use holdfast_protocol::{BrokerId, Epoch, ShardId, Start, Version};
 
+use crate::shape::Shape;
 use crate::world::{BROKERS, Call, Event, SHARDS, Said, World};
 
 /// How often an operator looks at the clock, dials, and sends heartbeats, ms.
@@ -41,15 +42,15 @@ pub(crate) struct Session {
     reported: BTreeMap<ShardId, Report>,
 }
 
-fn policy() -> Policy {
+fn policy(shape: Shape) -> Policy {
     Policy {
         brokers: BROKERS,
         replicas: 3,
         min_in_sync_replicas: 2,
         shards: SHARDS,
-        flush: FlushMode::Sync,
+        flush: shape.flush,
         detection_timeout_ms: DETECTION_MS,
-        unclean_election: UncleanElection::Never,
+        unclean_election: shape.unclean,
     }
 }
 
@@ -66,10 +67,10 @@ impl World {
         // A list may come from a cache that is behind.
         let behind = if self.dice.chance(300) { self.dice.below(6) } else { 0 };
         let records = self.store.list(usize::try_from(behind).unwrap_or(0));
-        let now = Time(self.now());
+        let (now, shape) = (Time(self.now()), self.shape);
         let operator = &mut self.operators[number];
         operator.life += 1;
-        operator.planner = Some(Planner::new(policy(), records, now));
+        operator.planner = Some(Planner::new(policy(shape), records, now));
         let life = operator.life;
         self.after(0, Event::OperatorTick(number, life));
     }

@@ -14,6 +14,8 @@ pub(crate) struct Store {
     records: BTreeMap<ShardId, ShardRecord>,
     /// Earlier states, the oldest first.
     history: Vec<BTreeMap<ShardId, ShardRecord>>,
+    /// Unclean elections that were written, with the record before, and not judged yet.
+    unclean: Vec<(ShardRecord, ShardRecord)>,
     /// Nobody reaches it before, ms.
     pub(crate) away_until_ms: u64,
 }
@@ -37,12 +39,22 @@ impl Store {
         if present.map(|present| present.version) != expected {
             return Err(present.cloned().map(Box::new));
         }
+        if let Some(present) = present
+            && present.unclean_epoch != record.unclean_epoch
+        {
+            self.unclean.push((present.clone(), record.clone()));
+        }
         self.history.push(self.records.clone());
         if self.history.len() > HISTORY_MAX {
             self.history.remove(0);
         }
         self.records.insert(record.shard, record);
         Ok(())
+    }
+
+    /// Unclean elections since this was asked last.
+    pub(crate) fn take_unclean(&mut self) -> Vec<(ShardRecord, ShardRecord)> {
+        std::mem::take(&mut self.unclean)
     }
 
     /// A list that is as many writes old.

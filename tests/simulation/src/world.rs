@@ -6,17 +6,25 @@ use holdfast_broker::driver::Image;
 use holdfast_core::replica::{Answer, Fetch, IsrRequest};
 use holdfast_log::{CheckpointJob, FlushJob};
 use holdfast_operator_core as operator_core;
+use holdfast_protocol::group;
 use holdfast_protocol::mark::{self, Mark};
 use holdfast_protocol::{BrokerId, Offset, ShardId, ShardRecord, Version};
+use holdfast_service::GroupError;
 
 use crate::broker::Broker;
 use crate::check::Checker;
-use crate::client::{Client, Reply};
+use crate::client::{Client, Reply, SHORT, Sent, topic_of};
 use crate::dice::Dice;
 use crate::effects::Clock;
 use crate::fault::Faults;
+use crate::heal::Heal;
+use crate::loss::Losses;
+use crate::member::Member;
 use crate::operator::{Operator, Session};
+use crate::reader::Slow;
+use crate::shape::Shape;
 use crate::store::Store;
+use crate::watch::Watch;
 
 pub(crate) const BROKERS: u32 = 3;
 pub(crate) const OPERATORS: usize = 2;
@@ -41,6 +49,12 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Batches read.
     pub read: u64,
+    /// Offsets that groups committed.
+    pub committed_cursors: u64,
+    /// Batches acknowledged in Async mode and lost, where that was possible and told.
+    pub lost: u64,
+    /// The longest that a producer waited while at most one broker was in trouble, ms.
+    pub waited_ms: u64,
     /// From the end of the last fault until everything was well, ms.
     pub healed_ms: u64,
 }
@@ -88,12 +102,21 @@ pub(crate) enum Event {
     StoreLate(Option<Version>, ShardRecord),
     StoreAnswer(usize, u64, operator_core::Input),
     Client(usize),
-    Request { client: usize, attempt: u64, broker: u32, waited_ms: u64 },
+    Request { client: usize, attempt: u64, sent: Sent, broker: u32, waited_ms: u64 },
     Reply { client: usize, attempt: u64, reply: Reply },
     Timeout { client: usize, attempt: u64 },
+    Admin,
+    Member(usize, u64),
+    MemberRequest { member: usize, attempt: u64, broker: u32, request: Box<group::Request> },
+    MemberReply { member: usize, attempt: u64, answer: Result<group::Answer, GroupError> },
+    MemberTimeout { member: usize, attempt: u64 },
     Read,
+    ReadSlowly,
+    Watch,
+    Scrub(u32, u64),
     Fault,
-    Heal(crate::fault::Heal),
+    Power(u32),
+    Heal(Heal),
 }
 
 impl Event {
@@ -116,6 +139,9 @@ impl Event {
             Self::Checkpointed { broker, run, shard, .. } => {
                 format!("checkpointed {broker} ({run}) shard {shard}")
             }
+            Self::MemberReply { member, attempt, answer: Err(error) } => {
+                format!("member {member} ({attempt}): {error}")
+            }
             other => format!("{other:?}"),
         }
     }
@@ -136,12 +162,17 @@ pub(crate) struct World {
     pub(crate) next_session: u64,
     pub(crate) store: Store,
     pub(crate) clients: Vec<Client>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) slow: Option<Slow>,
+    pub(crate) shape: Shape,
     pub(crate) faults: Faults,
+    pub(crate) losses: Losses,
     pub(crate) checker: Checker,
+    pub(crate) watch: Watch,
     /// No more faults, and no new batches.
     pub(crate) quiet: bool,
     digest: u64,
-    events: u64,
+    pub(crate) events: u64,
     pub(crate) trace: bool,
 }
 
@@ -150,21 +181,7 @@ pub(crate) struct World {
 /// # Errors
 /// What was violated.
 pub fn run(seed: u64) -> Result<Outcome, String> {
-    run_world(World::new(seed, false))
-}
-
-/// As [`run`], with volumes that are rolled back, which brokers do not notice yet: not every seed
-/// passes.
-///
-/// # Errors
-/// What was violated.
-pub fn run_with_rollback(seed: u64) -> Result<Outcome, String> {
-    run_world(World::new(seed, true))
-}
-
-fn run_world(mut world: World) -> Result<Outcome, String> {
-    // What an earlier run of this thread reached is not of this one.
-    let _ = mark::take();
+    let mut world = World::new(seed);
     world.begin();
     while world.now() < FAULTS_MS {
         world.step()?;
@@ -179,16 +196,32 @@ fn run_world(mut world: World) -> Result<Outcome, String> {
     }
     let healed_ms = world.now() - begun;
     world.judge()?;
-    let faults = world.faults.counts.clone();
-    let Checker { acknowledged, read, .. } = world.checker;
-    let (digest, events) = (world.digest, world.events);
-    let marks = mark::take().into_iter().collect();
-    Ok(Outcome { digest, events, faults, marks, acknowledged, read, healed_ms })
+    Ok(finished(world, healed_ms))
+}
+
+/// What came of a run.
+pub(crate) fn finished(world: World, healed_ms: u64) -> Outcome {
+    let Checker { acknowledged, read, committed_cursors, lost, .. } = world.checker;
+    Outcome {
+        digest: world.digest,
+        events: world.events,
+        faults: world.faults.counts,
+        marks: mark::take().into_iter().collect(),
+        acknowledged,
+        read,
+        committed_cursors,
+        lost,
+        waited_ms: world.watch.waited_ms_max,
+        healed_ms,
+    }
 }
 
 impl World {
-    fn new(seed: u64, roll_back: bool) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
+        // What an earlier run of this thread reached is not of this one.
+        let _ = mark::take();
         let dice = Dice::new(seed);
+        let shape = Shape::draw(&dice);
         let clock = Clock::default();
         let brokers = (0..BROKERS).map(|_| Broker::new(&clock)).collect();
         Self {
@@ -198,7 +231,12 @@ impl World {
             next_session: 0,
             store: Store::default(),
             clients: Client::all(),
-            faults: Faults::new(&dice, roll_back),
+            members: Member::all(),
+            slow: None,
+            shape,
+            losses: Losses::default(),
+            watch: Watch::default(),
+            faults: Faults::new(&dice),
             checker: Checker::default(),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -211,7 +249,8 @@ impl World {
         }
     }
 
-    fn begin(&mut self) {
+    /// Brokers, an operator, and clients that write.
+    pub(crate) fn begin_cluster(&mut self) {
         for broker in 0..BROKERS {
             self.after(self.dice.below(50), Event::Start(broker));
         }
@@ -219,7 +258,22 @@ impl World {
         for client in 0..self.clients.len() {
             self.after(500 + self.dice.below(500), Event::Client(client));
         }
+        for client in &self.clients {
+            if client.stream.topic == topic_of(client.shard, SHORT) {
+                self.checker.is_short(client.stream);
+            }
+        }
+        self.after(300, Event::Admin);
+    }
+
+    fn begin(&mut self) {
+        self.begin_cluster();
+        for member in 0..self.members.len() {
+            self.after(1_000 + self.dice.below(4_000), Event::Member(member, 0));
+        }
         self.after(1_000, Event::Read);
+        self.after(1_000, Event::ReadSlowly);
+        self.after(1_000, Event::Watch);
         self.after(2_000 + self.dice.below(2_000), Event::Fault);
     }
 
@@ -234,7 +288,7 @@ impl World {
     }
 
     /// Lets the next thing happen.
-    fn step(&mut self) -> Result<(), String> {
+    pub(crate) fn step(&mut self) -> Result<(), String> {
         let Some(((at, _), event)) = self.queue.pop_first() else {
             return Err("nothing happens any more".to_owned());
         };
@@ -246,7 +300,13 @@ impl World {
         if self.trace {
             println!("{at:6} {text}");
         }
-        self.take(event)
+        self.take(event)?;
+        self.judge_elections()
+    }
+
+    /// How much waits to happen.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// Puts a number into the digest (FNV-1a).
@@ -283,13 +343,27 @@ impl World {
             }
             Event::StoreAnswer(operator, life, input) => self.tell(operator, life, input),
             Event::Client(client) => self.client_step(client),
-            Event::Request { client, attempt, broker, waited_ms } => {
-                self.request_arrives(client, attempt, broker, waited_ms);
+            Event::Request { client, attempt, sent, broker, waited_ms } => {
+                self.request_arrives(client, (attempt, sent), broker, waited_ms);
             }
             Event::Reply { client, attempt, reply } => self.reply_arrives(client, attempt, reply),
             Event::Timeout { client, attempt } => self.client_timeout(client, attempt),
+            Event::Admin => self.administer(),
+            Event::Member(member, attempt) => self.member_step(member, attempt)?,
+            Event::MemberRequest { member, attempt, broker, request } => {
+                self.member_request(member, attempt, broker, request);
+            }
+            Event::MemberReply { member, attempt, answer } => {
+                self.member_reply(member, attempt, answer)?;
+            }
+            Event::MemberTimeout { member, attempt } => self.member_timeout(member, attempt)?,
             Event::Read => self.read()?,
+            Event::ReadSlowly => self.read_slowly()?,
+            Event::Watch => self.watch()?,
+            Event::Scrub(broker, run) => self.scrub(broker, run),
             Event::Fault => self.fault(),
+            Event::Power(_) if self.quiet => {}
+            Event::Power(broker) => self.power(broker),
             Event::Heal(heal) => self.heal(heal),
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast_protocol::mark::Mark;
-use holdfast_simulation::run;
+use holdfast_simulation::{run, run_beyond};
 
 /// Seeds that once failed. Each says what it found.
 const REGRESSIONS: [u64; 2] = [
@@ -15,9 +15,9 @@ const REGRESSIONS: [u64; 2] = [
     1127,
 ];
 /// Seeds of the bounded share.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 150;
 /// Faults that the share must meet at least once.
-const FAULTS: [&str; 21] = [
+const FAULTS: [&str; 34] = [
     "ambiguous write",
     "clock jump",
     "disk full",
@@ -39,32 +39,23 @@ const FAULTS: [&str; 21] = [
     "store restored",
     "two operators",
     "volume lost",
+    "bit of a checkpoint or meta file turned",
+    "bit of a segment turned",
+    "bit of an index turned",
+    "built anew",
+    "member went",
+    "messages deleted",
+    "old release",
+    "rot found by a scrub",
+    "stopped midway",
+    "stopped while it was built",
+    "unclean election",
+    "volume rolled back",
+    "volumes renewed",
 ];
 
-/// Marks that nothing simulated reaches yet.
-const NOT_REACHED: [Mark; 21] = [
-    Mark::CutRefused,
-    Mark::CutAfterUnclean,
-    Mark::EntryNotTaken,
-    Mark::GapFollowed,
-    Mark::CheckpointNeeded,
-    Mark::BelowMinimum,
-    Mark::GenerationFenced,
-    Mark::CommitInRebalance,
-    Mark::BuiltAnew,
-    Mark::BuildTooLate,
-    Mark::RenewedDamaged,
-    Mark::RenewedLossy,
-    Mark::RenewedUnfilled,
-    Mark::ServeFailed,
-    Mark::Retained,
-    Mark::RotFound,
-    Mark::SegmentDeleted,
-    Mark::SegmentRewritten,
-    Mark::CleanedUnderReader,
-    Mark::SegmentLeftOver,
-    Mark::UncleanElection,
-];
+/// Marks that so few seeds need not reach; `make simulate` does.
+const RARE: [Mark; 1] = [Mark::ServeFailed];
 
 /// A run, where a broken invariant of the system is a violation like any other.
 fn judged(seed: u64) -> Result<holdfast_simulation::Outcome, String> {
@@ -86,7 +77,8 @@ fn the_same_seed_twice_is_the_same_run() {
 fn nothing_acknowledged_is_lost_whatever_goes_wrong() {
     let seeds: Vec<u64> = REGRESSIONS.into_iter().chain(1000..1000 + SEEDS).collect();
     let (next, faults) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
-    let marks = Mutex::new(BTreeSet::new());
+    let beyond = run_beyond(1).expect("the third replica refuses, and keeps what it has");
+    let marks = Mutex::new(beyond.marks.into_keys().collect::<BTreeSet<Mark>>());
     let violations = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -119,12 +111,7 @@ fn nothing_acknowledged_is_lost_whatever_goes_wrong() {
         assert!(faults.contains_key(fault), "no seed met `{fault}`: {faults:?}");
     }
     let marks = marks.into_inner().expect("no thread panics with it");
-    for mark in Mark::ALL {
-        let expected = !NOT_REACHED.contains(mark);
-        assert_eq!(
-            marks.contains(mark),
-            expected,
-            "the mark {mark:?}, which seeds reached {marks:?}"
-        );
-    }
+    let missed: Vec<&Mark> =
+        Mark::ALL.iter().filter(|mark| !marks.contains(mark) && !RARE.contains(mark)).collect();
+    assert!(missed.is_empty(), "lines that no seed reached: {missed:?}");
 }

@@ -149,6 +149,9 @@ impl Replica {
         for header in headers {
             // What is missing is below `gaps_until`; what comes after it may be just there.
             let gap = header.position > expected && header.position <= self.gaps_until;
+            if gap {
+                mark!(GapFollowed);
+            }
             if header.position != expected && !gap {
                 return Err(format!("position {} where {expected} follows", header.position));
             }

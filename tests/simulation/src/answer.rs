@@ -1,0 +1,95 @@
+//! Who waits for an answer of a broker, and what it was.
+
+use holdfast_protocol::Offset;
+use holdfast_protocol::group::Answer;
+use holdfast_service::{AppendError, Appended, CatalogError, GroupError};
+use tokio::sync::oneshot::Receiver;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use crate::admin::Deed;
+use crate::client::Reply;
+use crate::world::{Event, World};
+
+/// Who waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Who {
+    Producer { client: usize, attempt: u64, value: u64 },
+    Admin(Deed),
+    Member { member: usize, attempt: u64 },
+}
+
+/// What is waited for.
+#[derive(Debug)]
+pub(crate) enum Awaited {
+    Append(Receiver<Result<Appended, AppendError>>),
+    Trim(Receiver<Result<Offset, AppendError>>),
+    Declare(Receiver<Result<(), CatalogError>>),
+    Group(Receiver<Result<Answer, GroupError>>),
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    Append(Result<Appended, AppendError>),
+    Trim(Result<Offset, AppendError>),
+    Declare(Result<(), CatalogError>),
+    Group(Result<Answer, GroupError>),
+}
+
+/// Somebody who waits for something.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    who: Who,
+    awaited: Awaited,
+}
+
+impl Waiting {
+    /// The answer, if it is there: [`TryRecvError::Closed`] where there never will be one.
+    fn poll(&mut self) -> Result<Answered, TryRecvError> {
+        match &mut self.awaited {
+            Awaited::Append(answer) => answer.try_recv().map(Answered::Append),
+            Awaited::Trim(answer) => answer.try_recv().map(Answered::Trim),
+            Awaited::Declare(answer) => answer.try_recv().map(Answered::Declare),
+            Awaited::Group(answer) => answer.try_recv().map(Answered::Group),
+        }
+    }
+}
+
+impl World {
+    /// Somebody waits for an answer of this broker.
+    pub(crate) fn await_answer(&mut self, id: u32, who: Who, awaited: Awaited) {
+        if let Some(process) = &mut self.broker(id).process {
+            process.waiting.push(Waiting { who, awaited });
+            self.give_answers(id);
+        } else if let Who::Producer { client, attempt, .. } = who {
+            self.after(1, Event::Reply { client, attempt, reply: Reply::Failed });
+        }
+    }
+
+    /// Tells clients what has come of their requests.
+    pub(crate) fn give_answers(&mut self, id: u32) {
+        let Some(process) = &mut self.broker(id).process else { return };
+        let mut given = Vec::new();
+        process.waiting.retain_mut(|waiting| match waiting.poll() {
+            Err(TryRecvError::Empty) => true,
+            Err(TryRecvError::Closed) => false,
+            Ok(answered) => {
+                given.push((waiting.who, answered));
+                false
+            }
+        });
+        for (who, answered) in given {
+            match (who, answered) {
+                (Who::Producer { client, attempt, value }, Answered::Append(answer)) => {
+                    self.produced(client, attempt, value, answer);
+                }
+                (Who::Admin(deed), answered) => self.administered(deed, &answered),
+                (Who::Member { member, attempt }, Answered::Group(answer)) => {
+                    let delay = 1 + self.dice.below(4);
+                    self.after(delay, Event::MemberReply { member, attempt, answer });
+                }
+                (Who::Producer { .. } | Who::Member { .. }, _) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What members of consumer groups do: they join, read what they are assigned, in order, commit how
+//! far they have come, and go.
+
+use bytes::Bytes;
+use holdfast_broker::driver::{Ask, Input};
+use holdfast_protocol::group::{Answer, Error, FetchOffsets, Fetched, Joined, Request};
+use holdfast_protocol::{Offset, ShardId, StreamId};
+use holdfast_service::GroupError;
+use tokio::sync::oneshot;
+
+use super::{Phase, Progress};
+use crate::answer::{Awaited, Who};
+use crate::client::Client;
+use crate::world::{Event, World};
+
+/// A member waits this long for an answer; to join, for as long as a rebalance takes, ms.
+const TIMEOUT_MS: u64 = 2_000;
+const JOIN_TIMEOUT_MS: u64 = 8_000;
+/// Between one thing that a member does and the next, ms.
+const PAUSE_MS: u64 = 150;
+/// Batches read at once are at most so long, bytes.
+const POLL_BYTES: usize = 16 * 1024;
+
+/// The attempt of a commit whose answer nobody waits for.
+const PARTING: u64 = u64::MAX;
+
+impl World {
+    /// A member does what comes next.
+    pub(crate) fn member_step(&mut self, number: usize, attempt: u64) -> Result<(), String> {
+        if self.members[number].attempt != attempt || self.quiet {
+            return Ok(());
+        }
+        let member = &self.members[number];
+        match member.phase {
+            Phase::Out | Phase::Joining | Phase::Syncing | Phase::Fetching => {
+                let join = member.join();
+                self.members[number].phase = Phase::Joining;
+                self.ask_coordinator(number, join, JOIN_TIMEOUT_MS);
+            }
+            // What was lost, and told so, is no longer where it was read.
+            Phase::Reading if member.losses != self.losses.total() => {
+                self.members[number].phase = Phase::Out;
+                self.member_again(number, 0);
+            }
+            Phase::Reading if self.dice.chance(12) => self.go(number),
+            Phase::Reading => {
+                self.poll(number)?;
+                self.keep_progress(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// It leaves, saying so or not, and comes back later as another.
+    fn go(&mut self, number: usize) {
+        self.faults.count("member went");
+        let leave = self.members[number].leave();
+        let says_so = self.dice.chance(500);
+        if says_so {
+            self.ask_coordinator(number, leave, TIMEOUT_MS);
+        }
+        let member = &mut self.members[number];
+        member.phase = Phase::Out;
+        member.id.clear();
+        member.streams.clear();
+        member.attempt += 1;
+        let attempt = member.attempt;
+        let pause = self.dice.between(500, 8_000);
+        self.after(pause, Event::Member(number, attempt));
+    }
+
+    /// Reads on in every stream that it is assigned.
+    fn poll(&mut self, number: usize) -> Result<(), String> {
+        let streams: Vec<StreamId> = self.members[number].streams.keys().copied().collect();
+        for stream in streams {
+            let Some(shard) = self.shard_of(stream) else { continue };
+            let Some(leader) = self.leader_of(shard) else { continue };
+            if self.is_paused(leader).is_some() {
+                continue;
+            }
+            let Some(process) = &self.brokers[leader as usize].process else { continue };
+            let view = process.drivers[&shard].view();
+            let Ok(offsets) = view.offsets(stream) else { continue };
+            let Some(progress) = self.members[number].streams.get(&stream).copied() else {
+                continue;
+            };
+            // Deleted meanwhile: it goes on with what there is.
+            let from = progress.next.max(offsets.start);
+            self.checker.judge_start(stream, offsets.start)?;
+            let read = view.reader.read_stream(stream, from, offsets.end, POLL_BYTES, true);
+            let mut next = from;
+            for batch in read.unwrap_or_default() {
+                let (offset, value) = crate::client::placed(&batch);
+                if offset != next {
+                    return Err(format!("{stream:?}: a reader at {next} was given {offset}"));
+                }
+                next = offset.plus(1);
+                self.checker.read(stream, offset, value)?;
+            }
+            if let Some(progress) = self.members[number].streams.get_mut(&stream) {
+                progress.next = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what it has read, or only says that it is there.
+    fn keep_progress(&mut self, number: usize) {
+        self.note_progress(number);
+        let member = &self.members[number];
+        let request =
+            if member.committing.is_empty() { member.heartbeat() } else { member.commit() };
+        self.ask_coordinator(number, request, TIMEOUT_MS);
+    }
+
+    /// What there is to be committed.
+    fn note_progress(&mut self, number: usize) {
+        let member = &self.members[number];
+        let new = member.streams.iter().filter(|(_, progress)| progress.next > progress.committed);
+        let committing: Vec<(StreamId, Offset, Offset)> = new
+            .map(|(stream, progress)| {
+                (*stream, self.checker.cursor(&member.group, *stream), progress.next)
+            })
+            .collect();
+        self.members[number].committing = committing;
+    }
+
+    fn ask_coordinator(&mut self, number: usize, request: Request, timeout_ms: u64) {
+        let known = self.members[number].coordinator;
+        let coordinator = known.or_else(|| self.leader_of(self.members[number].shard));
+        let member = &mut self.members[number];
+        member.coordinator = coordinator;
+        member.attempt += 1;
+        let attempt = member.attempt;
+        if let Some(broker) = coordinator {
+            let delay = 1 + self.dice.below(4);
+            let request = Box::new(request);
+            self.after(delay, Event::MemberRequest { member: number, attempt, broker, request });
+        }
+        self.after(timeout_ms, Event::MemberTimeout { member: number, attempt });
+    }
+
+    /// A member's request arrives, perhaps late.
+    pub(crate) fn member_request(
+        &mut self,
+        member: usize,
+        attempt: u64,
+        broker: u32,
+        request: Box<Request>,
+    ) {
+        if let Some(left) = self.is_paused(broker) {
+            self.after(left, Event::MemberRequest { member, attempt, broker, request });
+            return;
+        }
+        // A commit that its member has given up may come late and take the place of a newer one of
+        // the same generation, as in Kafka. Members here close the connection that it comes by, so
+        // that it is not read.
+        if let Request::CommitOffsets(commit) = &*request {
+            let of = &self.members[member];
+            let reads_on = of.phase == Phase::Reading && of.generation == commit.generation;
+            if attempt != of.attempt && (attempt != PARTING || reads_on) {
+                return;
+            }
+        }
+        let shard = self.members[member].shard;
+        let (reply, answer) = oneshot::channel();
+        let ask = Input::Ask(Ask::Group(*request, reply));
+        self.drive(broker, shard, |driver| driver.handle(ask));
+        self.await_answer(broker, Who::Member { member, attempt }, Awaited::Group(answer));
+    }
+
+    /// No answer: it looks for the coordinator again.
+    pub(crate) fn member_timeout(&mut self, number: usize, attempt: u64) -> Result<(), String> {
+        if self.members[number].attempt == attempt {
+            self.members[number].coordinator = None;
+            self.member_step(number, attempt)?;
+        }
+        Ok(())
+    }
+
+    /// The coordinator answers.
+    pub(crate) fn member_reply(
+        &mut self,
+        number: usize,
+        attempt: u64,
+        answer: Result<Answer, GroupError>,
+    ) -> Result<(), String> {
+        if self.members[number].attempt != attempt {
+            return Ok(());
+        }
+        let phase = self.members[number].phase;
+        match (phase, answer) {
+            (Phase::Joining, Ok(Answer::Join(joined))) => self.joined(number, &joined),
+            (Phase::Syncing, Ok(Answer::Sync(synced))) => {
+                let streams = self.assigned(&synced.assignment);
+                let losses = self.losses.total();
+                let member = &mut self.members[number];
+                member.phase = Phase::Fetching;
+                member.losses = losses;
+                let fetch = FetchOffsets { group: member.group.clone(), streams: Some(streams) };
+                self.ask_coordinator(number, Request::FetchOffsets(fetch), TIMEOUT_MS);
+            }
+            (Phase::Fetching, Ok(Answer::FetchOffsets(fetched))) => self.fetched(number, &fetched),
+            (Phase::Reading, Ok(Answer::CommitOffsets(results))) => {
+                self.committed(number, &results)?;
+                self.member_again(number, PAUSE_MS);
+            }
+            (Phase::Reading, Ok(_)) => self.member_again(number, PAUSE_MS),
+            (_, Err(error)) => self.member_refused(number, &error)?,
+            (_, Ok(_)) => self.member_again(number, PAUSE_MS),
+        }
+        Ok(())
+    }
+
+    fn joined(&mut self, number: usize, joined: &Joined) {
+        let streams = self.clients.len();
+        let member = &mut self.members[number];
+        member.id.clone_from(&joined.member);
+        member.generation = joined.generation;
+        member.phase = Phase::Syncing;
+        let sync = member.sync(joined, streams);
+        // What it read before may be another's to read in this generation: it must not be taken,
+        // though it knows the new generation already.
+        self.note_progress(number);
+        self.commit_unheard(number, 0);
+        self.members[number].streams.clear();
+        self.ask_coordinator(number, sync, TIMEOUT_MS * 2);
+    }
+
+    fn assigned(&self, assignment: &Bytes) -> Vec<StreamId> {
+        let of = |number: &u8| self.clients.get(usize::from(*number)).map(|client| client.stream);
+        assignment.iter().filter_map(of).collect()
+    }
+
+    fn fetched(&mut self, number: usize, fetched: &[Fetched]) {
+        let member = &mut self.members[number];
+        member.phase = Phase::Reading;
+        let progress = |of: &Fetched| {
+            let offset = of.cursor.as_ref().map(|cursor| cursor.offset).unwrap_or_default();
+            (of.stream, Progress { next: offset, committed: offset })
+        };
+        member.streams = fetched.iter().map(progress).collect();
+        self.member_again(number, 0);
+    }
+
+    fn committed(
+        &mut self,
+        number: usize,
+        results: &[(StreamId, Result<(), Error>)],
+    ) -> Result<(), String> {
+        let losses = self.losses.total();
+        let member = &mut self.members[number];
+        for (stream, before, offset) in std::mem::take(&mut member.committing) {
+            if !results.contains(&(stream, Ok(()))) {
+                continue;
+            }
+            if let Some(progress) = member.streams.get_mut(&stream) {
+                progress.committed = offset;
+            }
+            // What was lost and told so may be read, and committed, again.
+            if member.losses == losses {
+                self.checker.committed_cursor(&member.group, stream, (before, offset))?;
+            }
+        }
+        if let Some((_, Err(error))) = results.iter().find(|(_, result)| result.is_err()) {
+            self.member_refused(number, &GroupError::Group(error.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn member_refused(&mut self, number: usize, error: &GroupError) -> Result<(), String> {
+        let member = &mut self.members[number];
+        match error {
+            GroupError::NotCoordinator
+            | GroupError::Loading
+            | GroupError::Group(Error::NotCoordinator | Error::CoordinatorNotAvailable) => {
+                member.coordinator = None;
+            }
+            GroupError::Group(Error::RebalanceInProgress) => {
+                let read = std::mem::replace(&mut member.phase, Phase::Out) == Phase::Reading;
+                if read {
+                    self.part(number)?;
+                }
+            }
+            GroupError::Group(_) => {
+                member.phase = Phase::Out;
+                member.id.clear();
+            }
+        }
+        self.member_again(number, PAUSE_MS);
+        Ok(())
+    }
+
+    /// Before it joins again, it commits what it has read, and does not wait for the answer: that
+    /// may come when there is a new generation, and must be refused then.
+    fn part(&mut self, number: usize) -> Result<(), String> {
+        self.poll(number)?;
+        self.note_progress(number);
+        let delay = self.dice.between(1, 2_000);
+        self.commit_unheard(number, delay);
+        Ok(())
+    }
+
+    /// Sends a commit whose answer it does not wait for.
+    fn commit_unheard(&mut self, number: usize, delay: u64) {
+        let member = &self.members[number];
+        let Some(broker) = member.coordinator.filter(|_| !member.committing.is_empty()) else {
+            return;
+        };
+        let request = Box::new(member.commit());
+        self.after(
+            delay,
+            Event::MemberRequest { member: number, attempt: PARTING, broker, request },
+        );
+    }
+
+    fn member_again(&mut self, number: usize, pause_ms: u64) {
+        let delay = pause_ms + self.dice.below(PAUSE_MS);
+        let member = &mut self.members[number];
+        member.attempt += 1;
+        let attempt = member.attempt;
+        self.after(delay, Event::Member(number, attempt));
+    }
+
+    fn shard_of(&self, stream: StreamId) -> Option<ShardId> {
+        let client: Option<&Client> = self.clients.iter().find(|client| client.stream == stream);
+        client.map(|client| client.shard)
+    }
+}

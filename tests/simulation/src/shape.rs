@@ -1,0 +1,37 @@
+//! What a seed decides of the cluster itself.
+
+use holdfast_protocol::{FlushMode, UncleanElection};
+
+use crate::dice::Dice;
+
+/// The policy, the topics, and how often something goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) flush: FlushMode,
+    pub(crate) unclean: UncleanElection,
+    /// In Async mode the log is flushed so often, ms.
+    pub(crate) flush_interval_ms: u64,
+    /// What the topics keep that do not keep everything, bytes a partition.
+    pub(crate) retention_bytes: u64,
+    /// Between one fault and the next there is at most this, ms.
+    pub(crate) pace_ms: u64,
+}
+
+impl Shape {
+    pub(crate) fn draw(dice: &Dice) -> Self {
+        // As a policy has them where it says nothing else.
+        let (flush, unclean) = if dice.chance(350) {
+            (FlushMode::Async, UncleanElection::AllReported)
+        } else {
+            (FlushMode::Sync, UncleanElection::Never)
+        };
+        let flush_interval_ms = dice.pick(&[100, 1_000, 5_000]).copied().unwrap_or(100);
+        let retention_bytes = dice.between(20_000, 100_000);
+        let pace_ms = if dice.chance(250) { 40_000 } else { 4_000 };
+        Self { flush, unclean, flush_interval_ms, retention_bytes, pace_ms }
+    }
+
+    pub(crate) fn is_async(&self) -> bool {
+        self.flush == FlushMode::Async
+    }
+}
