@@ -11,9 +11,24 @@ from conftest import BOUND_S, await_leaders, unique, wait_until
 from test_failover import ConfluentWriter
 
 TOPIC = "numbers"
+# So that what waits to be flushed is of many pages, some of which may be left by a power cut and others not.
+VALUE_BYTES = 700
 # A message is tried for longer than any fault here takes.
 PATIENCE_MS = 300_000
 SETTINGS = {"socket_timeout_ms": 5000, "message_timeout_ms": PATIENCE_MS}
+
+
+class Writer(ConfluentWriter):
+    """Values are numbers with spaces behind them, which a reader takes for the numbers."""
+
+    def send(self, partition, key, seq):
+        def report(error, message):
+            if error:
+                self.story.refused(key, seq, error)
+            else:
+                self.story.acknowledged(key, seq, message.partition(), message.offset())
+
+        self.producer.produce(self.topic, str(seq).ljust(VALUE_BYTES), key, partition, on_delivery=report)
 
 
 def make_topic(cluster):
@@ -39,7 +54,7 @@ def shard_of(cluster, partition):
 @contextmanager
 def writing(cluster, story, first=0, **settings):
     """A load that goes on for as long as this lasts, with messages from number `first` on."""
-    writer = ConfluentWriter(cluster.bootstrap, TOPIC, story, **{**SETTINGS, **settings})
+    writer = Writer(cluster.bootstrap, TOPIC, story, **{**SETTINGS, **settings})
     with faults.Load(writer, story, first) as load:
         yield load
 

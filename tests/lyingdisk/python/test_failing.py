@@ -62,7 +62,7 @@ def has_failure(made, broker):
 
 
 def test_full_and_freed_again():
-    """One disk is full, then all are; the power goes while they are; with room again everything goes on by itself."""
+    """One disk is full, then nearly all are; the power goes while they are; with room again everything goes on by itself."""
     with rig() as made:
         make_topic(made.cluster)
         filler = Filler(made.cluster.bootstrap)
@@ -74,8 +74,16 @@ def test_full_and_freed_again():
         filler.send_more(300)
         for disk in made.disks:
             fill(disk, 1)
-        filler.send_until("all disks are full", lambda: all(has_failure(made, broker) for broker in ALL))
-        assert "no room left" in str(has_failure(made, leader))
+        # With two of them nothing more is committed, so the third may never come to its own end. A broker tries again
+        # from time to time, and then does not say so.
+        full = {}
+
+        def two_are_full():
+            full.update({broker: said for broker in ALL if (said := has_failure(made, broker))})
+            return len(full) >= 2
+
+        filler.send_until("two disks are full", two_are_full)
+        assert "no room left" in str(full)
         made.power_cycle(ALL)
         for disk in made.disks:
             disk.ask("size", DISK_BYTES)

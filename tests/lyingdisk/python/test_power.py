@@ -14,13 +14,16 @@ from story import TOPIC, fault, judged, make_topic, read_to_the_end, recovers, s
 SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "shim", "skip_flush.c")
 # Of what was not flushed: nothing is left, or any part of it, torn and in any order.
 SEEDS = [int(seed) for seed in os.environ.get("LYING_DISK_SEEDS", "1").split()]
+if len(SEEDS) > 1:
+    SEEDS.append(None)
 ALL = list(range(own.BROKERS))
+CUTS = 4
 # The file that says who has the volume is never flushed: it means nothing to the next boot.
 LOCK_BYTES = 4096
 RENEWED = "unflushed entries may be lost: the machine stopped"
 
 
-@pytest.mark.parametrize("seed", [None, *SEEDS])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_sync_loses_nothing(seed):
     """Of one broker, of two at once, of all three at once: everything acknowledged is there."""
     story = Story()
@@ -38,6 +41,23 @@ def test_sync_loses_nothing(seed):
             load.stop()
         verdict = judged(made.cluster, story)
     assert verdict.acked == story.settled
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_power_goes_again_and_again(seed):
+    """Of all, and again while they recover from it, wherever they are in that: nothing is lost by halves of a recovery."""
+    story = Story()
+    with rig() as made:
+        make_topic(made.cluster)
+        with writing(made.cluster, story) as load:
+            load.go_on("the load runs")
+            fault(story, "power cuts")
+            for again in range(CUTS):
+                made.power_cycle(ALL, None if seed is None else seed + again * own.BROKERS)
+                wait_until("they are started", lambda: load.alive() and all(made.cluster.pid(broker) for broker in ALL))
+            recovers(made, load)
+            load.stop()
+        judged(made.cluster, story)
 
 
 @pytest.mark.parametrize("flushes", [True, False])
