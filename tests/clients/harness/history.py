@@ -21,6 +21,11 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+try:
+    from harness import results
+except ImportError:  # run by its path, as a command
+    import results
+
 EXACTLY_ONCE = "exactly-once"
 AT_LEAST_ONCE = "at-least-once"
 SHOWN_PER_KIND_MAX = 5
@@ -167,6 +172,7 @@ def judge(events, mode=EXACTLY_ONCE):
     if mode == EXACTLY_ONCE:
         verdict.problems += _duplicated(reads)
     verdict.pauses_s = _pauses(events)
+    results.note_verdict(verdict)
     return verdict
 
 

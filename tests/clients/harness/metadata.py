@@ -1,4 +1,5 @@
-"""Asks a Kafka-speaking broker who leads what: Metadata version 1 over a plain socket.
+"""Asks a Kafka-speaking broker who leads what, and how much there is: Metadata and ListOffsets, version 1 of each, over a
+plain socket.
 
 Independent of every client under test, and of the files that a cluster keeps about itself.
 """
@@ -8,8 +9,10 @@ import struct
 import time
 from dataclasses import dataclass
 
-METADATA_KEY = 3
-METADATA_VERSION = 1
+LIST_OFFSETS_KEY, METADATA_KEY = 2, 3
+VERSION = 1
+# Timestamps that ListOffsets takes for the two ends.
+LATEST, EARLIEST = -1, -2
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 DIAL_TIMEOUT_S = 3.0
 
@@ -67,15 +70,18 @@ def _exactly(connection, count):
     return bytes(data)
 
 
-def _ask(address, topics):
-    client = b"harness"
-    request = struct.pack(">hhih", METADATA_KEY, METADATA_VERSION, 1, len(client)) + client
-    if topics is None:
-        request += struct.pack(">i", -1)
-    else:
-        request += struct.pack(">i", len(topics))
-        for topic in topics:
-            request += struct.pack(">h", len(topic)) + topic.encode()
+def _string(text):
+    return struct.pack(">h", len(text)) + text.encode()
+
+
+def _ask_metadata(address, topics):
+    asked = -1 if topics is None else len(topics)
+    body = struct.pack(">i", asked) + b"".join(map(_string, topics or []))
+    return _exchange(address, METADATA_KEY, body)
+
+
+def _exchange(address, key, body):
+    request = struct.pack(">hhi", key, VERSION, 1) + _string("harness") + body
     with socket.create_connection(address, DIAL_TIMEOUT_S) as connection:
         connection.settimeout(DIAL_TIMEOUT_S)
         connection.sendall(struct.pack(">i", len(request)) + request)
@@ -119,10 +125,25 @@ def view(bootstrap, topics=None):
     for entry in bootstrap.split(","):
         host, _, port = entry.rpartition(":")
         try:
-            return _parse(_ask((host, int(port)), topics))
+            return _parse(_ask_metadata((host, int(port)), topics))
         except (OSError, struct.error, Unavailable) as problem:
             problems.append(f"{entry}: {problem}")
     raise Unavailable("; ".join(problems))
+
+
+def offset(address, topic, partition, which):
+    """Where a partition begins or ends, as its leader at this (host, port) says."""
+    body = struct.pack(">ii", -1, 1) + _string(topic) + struct.pack(">iiq", 1, partition, which)
+    reader = _Reader(_exchange(address, LIST_OFFSETS_KEY, body))
+    for _ in ("correlation id", "topics"):
+        reader.take("i")
+    reader.string()
+    for _ in ("partitions", "partition"):
+        reader.take("i")
+    error, _timestamp, found = reader.take("h"), reader.take("q"), reader.take("q")
+    if error:
+        raise Unavailable(f"offsets of {topic}/{partition}: error {error}")
+    return found
 
 
 def wait_until(what, condition, timeout_s, pause_s=0.05):

@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from confluent_kafka.admin import AdminClient, NewTopic  # noqa: E402
-from harness import metadata, targets  # noqa: E402
+from harness import metadata, results, targets  # noqa: E402
 
 # No single step may take longer, on a slow machine and through an election.
 BOUND_S = 90
@@ -114,6 +114,7 @@ def figure():
     def note(client, fault, times_ms):
         if path := os.environ.get("FIGURES"):
             targets.note(path, client, fault, times_ms)
+        results.note(client=client, pauses_ms=[round(time_ms) for time_ms in times_ms])
 
     return note
 

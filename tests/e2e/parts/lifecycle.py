@@ -1,8 +1,6 @@
 """What becomes of data when a Topic or a policy is deleted and made again."""
 
-import time
-
-from . import rig
+from . import rig, truth
 from .faults import fault
 from .rig import Failed, get, kubectl, wait_until
 from .story import Result, Story
@@ -46,23 +44,16 @@ def write(result):
 
 
 def messages():
-    """The messages in the topic, by the offsets in its status."""
+    """The messages in the topic, as its leaders say, once status says the same (at most every 15 s)."""
+    count = wait_until("leaders tell offsets", lambda: [truth.messages(POLICY, TOPIC)])[0]
 
     def told():
-        found = get("topic", TOPIC)
-        partitions = found.get("status", {}).get("partitions", [])
-        if len(partitions) == PARTITIONS and all("endOffset" in each for each in partitions):
-            return [each["endOffset"] - each["startOffset"] for each in partitions]
-        return None
+        partitions = get("topic", TOPIC).get("status", {}).get("partitions", [])
+        known = [each["endOffset"] - each["startOffset"] for each in partitions if "endOffset" in each]
+        return len(known) == PARTITIONS and sum(known) == count
 
-    # Offsets are told at most every 15 s; two looks that far apart are of a topic at rest.
-    first = wait_until("status tells offsets", told)
-    while True:
-        time.sleep(16)
-        second = wait_until("status tells offsets", told)
-        if first == second:
-            return sum(second)
-        first = second
+    wait_until(f"status tells of {count} messages", told)
+    return count
 
 
 def delete(what, bound_s=rig.BOUND_S):

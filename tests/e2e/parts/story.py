@@ -12,6 +12,7 @@ from . import rig, truth
 
 sys.path.insert(0, os.path.join(rig.ROOT, "tests", "clients"))
 from harness import history  # noqa: E402
+from harness.results import note  # noqa: E402, F401
 
 LOAD = os.path.join(rig.ROOT, "tests", "e2e", "load.py")
 PYTHON = os.path.join(rig.ROOT, ".cache", "clients", "venv", "bin", "python")

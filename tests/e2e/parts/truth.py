@@ -40,6 +40,23 @@ def leaders(policy, topic):
     return found
 
 
+def messages(policy, topic):
+    """How many messages the leaders of a topic's partitions say that there are."""
+    pods = brokers(policy)
+
+    def held(partition, leader):
+        address = pods[leader]["status"]["podIP"], KAFKA_PORT
+        try:
+            latest, earliest = (
+                metadata.offset(address, topic, partition, which) for which in (metadata.LATEST, metadata.EARLIEST)
+            )
+        except metadata.Unavailable as problem:
+            raise LookupError(str(problem)) from problem
+        return latest - earliest
+
+    return sum(held(partition, leader) for partition, leader in leaders(policy, topic).items())
+
+
 def differences(policy, topic):
     """What status says that is not so; empty when it tells the truth."""
     seen = view(policy, [topic])
