@@ -126,6 +126,7 @@ impl Service for Broker {
             Err(error) => return Err(unreadable(&handle, &error).await),
         };
         let Some((_, batch)) = found else { return Ok(None) };
+        let _turn = records::turn().await;
         // A batch may be compressed: it is unpacked in pieces, never whole.
         tokio::task::block_in_place(|| records::first_at_or_after(&batch, timestamp_ms))
             .map_err(|error| ReadError::Storage(error.to_string()))

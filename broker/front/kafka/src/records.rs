@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use holdfast_protocol::Offset;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::batch::{self, HEADER_LEN};
 
@@ -20,6 +21,16 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 24;
 
 /// Snappy makes no more than this of one byte; a chunk that claims more lies.
 const SNAPPY_RATIO_MAX: usize = 32;
+
+/// The most that one chunk of snappy may unpack to, bytes: the largest batch, and more. It is held
+/// whole.
+const SNAPPY_CHUNK_MAX: usize = 128 * 1024 * 1024;
+
+/// Batches that are looked into at once in this process; others wait. Each takes a core, and up to
+/// [`SNAPPY_CHUNK_MAX`] or zstd's window.
+const LOOKS_MAX: usize = 4;
+
+static LOOKS: Semaphore = Semaphore::const_new(LOOKS_MAX);
 
 /// What precedes the chunks that Java's snappy writes; then two numbers of four bytes.
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -50,6 +61,12 @@ pub struct Message {
     pub timestamp_ms: i64,
     /// Whether it has a key.
     pub has_key: bool,
+}
+
+/// Waits until a batch may be looked into: for as long as what is given lives.
+pub async fn turn() -> Option<SemaphorePermit<'static>> {
+    // It is never closed.
+    LOOKS.acquire().await.ok()
 }
 
 /// Shows the messages of `batch` to `visit`, in order, until that breaks off.
@@ -219,7 +236,8 @@ impl Read for Snappy {
                 return Ok(count);
             }
             let chunk = self.next_chunk()?;
-            if snap::raw::decompress_len(&chunk)? > chunk.len().saturating_mul(SNAPPY_RATIO_MAX) {
+            let most = chunk.len().saturating_mul(SNAPPY_RATIO_MAX).min(SNAPPY_CHUNK_MAX);
+            if snap::raw::decompress_len(&chunk)? > most {
                 return Err(invalid("a chunk that claims too much"));
             }
             self.unpacked = Cursor::new(snap::raw::Decoder::new().decompress_vec(&chunk)?);
@@ -322,6 +340,10 @@ mod tests {
         // Snappy's length of 2^32 - 1, and nothing behind it.
         let lie = batch(1, 2, |_| vec![0xff, 0xff, 0xff, 0xff, 0x0f]);
         assert!(matches!(all(&lie), Err(Error::Unreadable(_))));
+        // As long as would be believed by its ratio, and more than is held: 129 MiB.
+        let long = batch(1, 2, |_| [&[0x80, 0x80, 0xc0, 0x40][..], &[0; 5 << 20]].concat());
+        let Err(Error::Unreadable(error)) = all(&long) else { panic!("it is refused") };
+        assert!(error.to_string().contains("claims too much"), "{error}");
     }
 
     proptest! {

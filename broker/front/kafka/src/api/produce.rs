@@ -174,7 +174,9 @@ impl<S: Service> Submit<'_, S> {
 
 /// A compacted topic keeps the newest message of each key, so that each needs one.
 async fn keyed(batch: Bytes) -> Result<(), Refusal> {
+    let turn = records::turn().await;
     let looked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let mut faults = Vec::new();
         let looked = records::visit(&batch, |message| {
             if !message.has_key {
