@@ -119,6 +119,32 @@ impl Campaign {
         Ok(self.report)
     }
 
+    /// Of `inputs`, the smallest that each reach what those before did not.
+    ///
+    /// # Errors
+    /// [`End`].
+    pub fn distil(
+        target: &'static Target,
+        scratch: &Path,
+        mut inputs: Vec<Vec<u8>>,
+    ) -> Result<Vec<Vec<u8>>, End> {
+        inputs.sort_by_key(Vec::len);
+        let mut judge = Judge::new(target, scratch)?;
+        let mut coverage = Coverage::default();
+        for seed in (target.seeds)() {
+            judge.run(&seed);
+            coverage.note();
+        }
+        let mut before = coverage.reached();
+        inputs.retain(|input| {
+            judge.run(input);
+            coverage.note();
+            let reached = coverage.reached();
+            std::mem::replace(&mut before, reached) < reached
+        });
+        Ok(inputs)
+    }
+
     fn draw(&mut self) -> Vec<u8> {
         let mut input = self.dice.pick(&self.inputs).cloned().unwrap_or_default();
         let other = self.dice.pick(&self.inputs).cloned().unwrap_or_default();

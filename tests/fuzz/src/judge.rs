@@ -92,7 +92,8 @@ impl Judge {
         Ok(peak)
     }
 
-    fn run(&mut self, input: &[u8]) -> usize {
+    /// Runs the target, whatever becomes of it; gives the most memory that it took, bytes.
+    pub(crate) fn run(&mut self, input: &[u8]) -> usize {
         self.keep(input);
         let began = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         BEGAN_MS.store(began.saturating_add(1), Ordering::Relaxed);

@@ -2,7 +2,8 @@
 //!
 //! usage: `holdfast-fuzz SECONDS [TARGET...]`: so many seconds in all, two targets at a time, each
 //! in a process of its own; `holdfast-fuzz --one TARGET SEED RUNS`: so many inputs of one seed
-//! (`RUNS` may be a time, `60s`); `holdfast-fuzz --replay TARGET FILE`: one input.
+//! (`RUNS` may be a time, `60s`); `holdfast-fuzz --replay TARGET FILE`: one input;
+//! `holdfast-fuzz --distil TARGET`: takes what is worth keeping into the committed corpus.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
@@ -10,10 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holdfast_fuzz::campaign::{Campaign, End, Length, Report};
 use holdfast_fuzz::judge::Judge;
-use holdfast_fuzz::{TARGETS, Target};
+use holdfast_fuzz::{TARGETS, Target, corpus};
 
 /// Targets that run at a time.
 const AT_A_TIME: usize = 2;
+/// Distilled inputs that are committed of a target at most.
+const CORPUS_MAX: usize = 48;
 /// Where inputs that reach new code are kept for the next time, from the checkout on.
 const GROWN: &str = ".cache/fuzz";
 
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["--one", name, seed, length] => one(name, seed, length),
         ["--replay", name, file] => replay(name, Path::new(file)),
+        ["--distil", name] => distil(name),
         [seconds, names @ ..] => match seconds.parse() {
             Ok(seconds) => all(Duration::from_secs(seconds), names),
             Err(_) => Err(format!("{seconds} is no number of seconds")),
@@ -48,6 +52,10 @@ fn scratch() -> PathBuf {
     std::env::temp_dir().join("holdfast-fuzz")
 }
 
+fn grown(target: &Target) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(GROWN).join(target.name)
+}
+
 fn one(name: &str, seed: &str, length: &str) -> Result<(), String> {
     let target = target(name)?;
     let seed = seed.parse().map_err(|_| format!("{seed} is no seed"))?;
@@ -57,8 +65,7 @@ fn one(name: &str, seed: &str, length: &str) -> Result<(), String> {
         (None, Ok(runs)) => Length::Runs(runs),
         _ => return Err(format!("{length} is neither a number of inputs nor a time")),
     };
-    let grown = matches!(length, Length::Time(_))
-        .then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(GROWN).join(target.name));
+    let grown = matches!(length, Length::Time(_)).then(|| grown(target));
     let ran = Campaign::new(target, seed, &scratch(), grown).and_then(|it| it.run(length));
     match ran {
         Ok(report) => {
@@ -97,6 +104,22 @@ fn replay(name: &str, file: &Path) -> Result<(), String> {
         }
         Err(fault) => Err(format!("{name}: {fault:?}")),
     }
+}
+
+/// Takes the inputs that reach code which no seed does into the corpus; the largest are left out.
+fn distil(name: &str) -> Result<(), String> {
+    let target = target(name)?;
+    let fail = |error: std::io::Error| format!("{name}: {error}");
+    let committed = corpus::directory(target);
+    let mut inputs = corpus::read(&committed).map_err(fail)?;
+    inputs.extend(corpus::read(&grown(target)).map_err(fail)?);
+    let kept = Campaign::distil(target, &scratch(), inputs);
+    let kept = kept.map_err(|end| format!("{name}: {end:?}"))?;
+    for input in kept.iter().take(CORPUS_MAX) {
+        corpus::keep(&committed, "", input).map_err(fail)?;
+    }
+    println!("{name}: {} of {} inputs kept", kept.len().min(CORPUS_MAX), kept.len());
+    Ok(())
 }
 
 /// Divides the time among the targets, each with a fresh seed.
