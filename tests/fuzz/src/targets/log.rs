@@ -99,7 +99,7 @@ fn append(log: &mut ShardLog, entries: Vec<u8>) {
 fn flush(log: &mut ShardLog) {
     if let Some(job) = log.flush_job() {
         let flushed = job.run().expect("the disk is well");
-        log.flushed(flushed);
+        log.flushed(flushed).expect("it was flushed");
     }
 }
 
