@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use holdfast_protocol::{ShardId, Start};
+use holdfast_protocol::{Epoch, ShardId, Start};
 
 use crate::input::Report;
 use crate::policy::Time;
 
-/// For how long a leader that resigned is not elected again, ms.
+/// For how long a leader that resigned is not elected again, where another can lead, ms.
 const RESIGNED_MS: u64 = 30_000;
+/// And where nobody else can: what it resigned for may be past, ms.
+const RESTED_MS: u64 = 5_000;
 
 /// How it was noticed that a broker is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +71,8 @@ pub(crate) struct Broker {
     pub(crate) renewed: bool,
     pub(crate) reports: BTreeMap<ShardId, Report>,
     pub(crate) stopping: bool,
-    pub(crate) resigned: BTreeMap<ShardId, Time>,
+    /// The epoch of each shard that it gave up, and when.
+    pub(crate) resigned: BTreeMap<ShardId, (Epoch, Time)>,
 }
 
 impl Broker {
@@ -118,7 +121,17 @@ impl Broker {
     /// Whether it said lately that it can't lead `shard`.
     pub(crate) fn has_resigned(&self, shard: ShardId, now: Time) -> bool {
         let resigned = self.resigned.get(&shard);
-        resigned.is_some_and(|at| now.since(*at) < RESIGNED_MS)
+        resigned.is_some_and(|(_, at)| now.since(*at) < RESIGNED_MS)
+    }
+
+    /// Whether it has given up this epoch of `shard`, which it leads by the record.
+    pub(crate) fn gave_up(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.resigned.get(&shard).is_some_and(|(of, _)| *of >= epoch)
+    }
+
+    /// Whether it was some time ago that it resigned.
+    pub(crate) fn has_rested(&self, shard: ShardId, now: Time) -> bool {
+        self.resigned.get(&shard).is_none_or(|(_, at)| now.since(*at) >= RESTED_MS)
     }
 
     /// A session begins. What was reported before is old; another process forgets that it was
@@ -182,7 +195,10 @@ impl Broker {
     #[cfg(feature = "ablation")]
     pub(crate) fn shift_time(&mut self, shift: crate::model::Shift) {
         let moments = [&mut self.heard, &mut self.live_since, &mut self.died];
-        moments.into_iter().chain(self.resigned.values_mut()).for_each(|time| shift.apply(time));
+        moments
+            .into_iter()
+            .chain(self.resigned.values_mut().map(|(_, at)| at))
+            .for_each(|time| shift.apply(time));
     }
 
     pub(crate) fn is_silent(&self, now: Time, timeout_ms: u64) -> bool {

@@ -24,7 +24,7 @@ pub(crate) fn leader_loss(leader: Member, holders: &[Holder<'_>]) -> Option<Reas
             Liveness::Dead(loss) => Some(Reason::Lost(loss)),
             Liveness::Live | Liveness::Unsure => None,
         },
-        Standing::Able if holder.resigned => Some(Reason::Resigned),
+        Standing::Able if holder.gave_up => Some(Reason::Resigned),
         Standing::Able | Standing::Unsure => None,
     }
 }
@@ -39,10 +39,13 @@ pub(crate) fn choose(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<Mem
     let able = candidates.iter().filter_map(|member| {
         let holder = find(member.broker, holders)?;
         let report = holder.report?;
-        let able = standing(*member, holders) == Standing::Able && !holder.resigned;
+        // Who resigned leads again where nobody else can, but not at once.
+        let rested = !holder.resigned || holder.rested;
+        let able = standing(*member, holders) == Standing::Able && rested;
         let place = record.replicas.iter().position(|b| *b == member.broker);
         able.then_some((
             (
+                !holder.resigned,
                 !holder.stopping,
                 if complete { (report.last_epoch, report.end) } else { Default::default() },
                 Reverse(holder.leads),
@@ -141,6 +144,14 @@ mod tests {
             (
                 three,
                 "0 dead a 3/9; 1 live a 3/9 stopping; 2 live a 3/7",
+                "v8 e66 leader 2a isr 1a 2a min 2",
+            ),
+            // Who resigned leads again after a while, where nobody else can.
+            (two, "0 dead a 3/9; 1 live a 3/9 resigned", "nobody"),
+            (two, "0 dead a 3/9; 1 live a 3/9 rested", "v8 e65 leader 1a isr 0a 1a min 2"),
+            (
+                three,
+                "0 dead a 3/9; 1 live a 3/9 rested; 2 live a 3/7",
                 "v8 e66 leader 2a isr 1a 2a min 2",
             ),
             (two, "0 dead a 3/9; 1 live a 3/9 stopping", "v8 e65 leader 1a isr 0a 1a min 2"),

@@ -257,7 +257,7 @@ impl Planner {
             record.epoch == epoch && record.leader.is_some_and(|leader| leader.broker == id)
         });
         if let Some(broker) = self.brokers.get_mut(&id).filter(|_| leads) {
-            broker.resigned.insert(shard, self.now);
+            broker.resigned.insert(shard, (epoch, self.now));
             self.tell(Event::Resigned { shard, broker: id, reason });
         }
     }

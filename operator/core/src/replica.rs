@@ -15,8 +15,12 @@ pub(crate) struct Holder<'a> {
     pub(crate) report: Option<&'a Report>,
     /// Its leaderships go elsewhere where they can.
     pub(crate) stopping: bool,
-    /// It said that it can't lead this shard.
+    /// It said lately that it can't lead this shard: others are better.
     pub(crate) resigned: bool,
+    /// It said so of the present epoch.
+    pub(crate) gave_up: bool,
+    /// It did not say so just now.
+    pub(crate) rested: bool,
     /// How many other shards it leads.
     pub(crate) leads: usize,
     /// What the planner keeps to.

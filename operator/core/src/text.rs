@@ -132,6 +132,8 @@ fn holder(line: &str) -> (Report, Holder<'static>) {
         report: None,
         stopping: false,
         resigned: false,
+        gave_up: false,
+        rested: false,
         leads: 0,
         rules: Rules::default(),
     };
@@ -140,7 +142,8 @@ fn holder(line: &str) -> (Report, Holder<'static>) {
         match word {
             "failed" => report.failure = Some("disk full".to_owned()),
             "stopping" => holder.stopping = true,
-            "resigned" => holder.resigned = true,
+            "resigned" => (holder.resigned, holder.gave_up) = (true, true),
+            "rested" => (holder.resigned, holder.rested) = (true, true),
             "leads" => holder.leads = words.next().unwrap().parse().unwrap(),
             "committed" => report.committed = Position(words.next().unwrap().parse().unwrap()),
             _ => {

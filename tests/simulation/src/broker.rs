@@ -19,8 +19,9 @@ const TICK_MS: u64 = 20;
 const RETRY_MS: u64 = 1_000;
 /// A flush takes so long where nothing is wrong, ms.
 const FLUSH_MS: (u64, u64) = (1, 4);
-/// For so long a leader that resigned is not elected again (`operator/core/src/broker.rs`), ms.
-const RESIGNED_MS: u64 = 30_000;
+/// For so long a leader that resigned is not elected again, though nobody else can be
+/// (`operator/core/src/broker.rs`), and what the election takes, ms.
+const RESIGNED_MS: u64 = 6_000;
 /// What is set aside of each log, bytes.
 pub(crate) const ASIDE_BYTES: u64 = 1024 * 1024;
 

@@ -336,6 +336,8 @@ impl Planner {
                 report: broker.reports.get(&record.shard),
                 stopping: broker.stopping,
                 resigned: broker.has_resigned(record.shard, self.now),
+                gave_up: broker.gave_up(record.shard, record.epoch),
+                rested: broker.has_rested(record.shard, self.now),
                 leads: leads.get(&id).copied().unwrap_or(0).saturating_sub(own),
                 rules: self.rules,
             })
