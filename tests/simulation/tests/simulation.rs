@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use holdfast_protocol::mark::Mark;
 use holdfast_simulation::{run, run_beyond};
 
-/// Seeds that once failed. Each says what it found.
+/// Seeds that fail where a fix is taken out again. Each says what it found. Whatever changes what a
+/// seed draws makes them others: then such seeds are looked for anew.
 const REGRESSIONS: [u64; 2] = [
-    // A few bytes of unwritten room behind a sealed segment were taken for rot, on two brokers.
-    1_795_445_394_000_097,
-    // An operator that read a newer record forgot that its leader had said that it does not lead.
-    1127,
+    // What a power cut took of a replica that was being built was taken for cleaned.
+    3107, // A trim was counted twice while it waited to be committed.
+    1002,
 ];
 /// Seeds of the bounded share.
 const SEEDS: u64 = 150;
