@@ -143,10 +143,8 @@ pub enum Event {
     VolumeRolledBack {
         /// Which.
         broker: BrokerId,
-        /// The start that its volume counts.
-        counter: u64,
-        /// The newest start that is remembered.
-        remembered: u64,
+        /// What shows it.
+        why: String,
     },
     /// The store went back in time: nothing is decided about the shard until its newest record
     /// is known.
@@ -207,11 +205,10 @@ impl fmt::Display for Event {
                  acknowledged from there on may be missing",
                 leader.broker, loss.from, loss.to
             ),
-            Self::VolumeRolledBack { broker, counter, remembered } => write!(
+            Self::VolumeRolledBack { broker, why } => write!(
                 f,
-                "the volume of broker {broker} was put back to an older state: it counts start \
-                 {counter}, and start {remembered} was seen before; its replicas are out until \
-                 they have caught up"
+                "the volume of broker {broker} was put back to an older state: {why}; its \
+                 replicas are out until they have caught up"
             ),
             Self::Frozen { shard, stored } => {
                 let stored = stored.map_or_else(|| "no record".to_owned(), |v| v.to_string());

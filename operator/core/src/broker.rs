@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use holdfast_protocol::{Epoch, ShardId, Start};
+use holdfast_protocol::{Epoch, Position, ShardId, Start};
 
 use crate::input::Report;
 use crate::policy::Time;
@@ -73,6 +73,17 @@ pub(crate) struct Broker {
     pub(crate) stopping: bool,
     /// The epoch of each shard that it gave up, and when.
     pub(crate) resigned: BTreeMap<ShardId, (Epoch, Time)>,
+    /// Shards of which it seems to lack what was committed in sync with it.
+    pub(crate) doubts: BTreeMap<ShardId, Doubt>,
+}
+
+/// A log that should be longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Doubt {
+    /// What it should at least hold.
+    pub(crate) floor: Position,
+    /// Since when.
+    pub(crate) since: Time,
 }
 
 impl Broker {
@@ -89,6 +100,7 @@ impl Broker {
             reports: BTreeMap::new(),
             stopping: false,
             resigned: BTreeMap::new(),
+            doubts: BTreeMap::new(),
         }
     }
 
@@ -143,9 +155,15 @@ impl Broker {
         }
         self.start = Some(start);
         self.renewed = renewed;
+        self.doubts.clear();
         self.session = Session::Connected;
         self.complete = false;
         self.heard = now;
+    }
+
+    /// When something was heard of it last.
+    pub(crate) fn heard(&self) -> Time {
+        self.heard
     }
 
     pub(crate) fn hear(&mut self, now: Time) {
@@ -195,10 +213,9 @@ impl Broker {
     #[cfg(feature = "ablation")]
     pub(crate) fn shift_time(&mut self, shift: crate::model::Shift) {
         let moments = [&mut self.heard, &mut self.live_since, &mut self.died];
-        moments
-            .into_iter()
-            .chain(self.resigned.values_mut().map(|(_, at)| at))
-            .for_each(|time| shift.apply(time));
+        let doubts = self.doubts.values_mut().map(|doubt| &mut doubt.since);
+        let resigned = self.resigned.values_mut().map(|(_, at)| at);
+        moments.into_iter().chain(resigned).chain(doubts).for_each(|time| shift.apply(time));
     }
 
     pub(crate) fn is_silent(&self, now: Time, timeout_ms: u64) -> bool {

@@ -2,6 +2,7 @@
 //! what a finished write means is in `written`.
 
 mod decide;
+mod proof;
 mod written;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -119,6 +120,7 @@ impl Planner {
             Input::Tick => {}
         }
         self.bury_silent(now);
+        self.renew_proven(now);
         self.decide(now);
     }
 
@@ -170,14 +172,9 @@ impl Planner {
         let undone = newest.filter(|newest| newest.is_undone_by(&start) && !renewed);
         if let Some(newest) = undone.filter(|_| self.rules.keep(Rule::NewestVolume)) {
             mark!(VolumeRolledBack);
-            self.bury(broker, Loss::RolledBack);
-            let message = Message::RenewVolume { counter: newest.counter };
-            self.act(Action::Send { broker, message });
-            self.tell(Event::VolumeRolledBack {
-                broker,
-                counter: start.counter,
-                remembered: newest.counter,
-            });
+            let (counted, seen) = (start.counter, newest.counter);
+            let why = format!("it counts start {counted}, and start {seen} was seen before");
+            self.renew_volume(broker, seen, why);
             return;
         }
         let Some(known) = self.brokers.get_mut(&broker) else {
@@ -200,7 +197,15 @@ impl Planner {
         }
         for shard in known {
             self.review(id, shard, now);
+            self.weigh(id, shard, complete);
         }
+    }
+
+    /// Takes nothing more from a broker before it has given its replicas other incarnations.
+    fn renew_volume(&mut self, broker: BrokerId, counter: u64, why: String) {
+        self.bury(broker, Loss::RolledBack);
+        self.act(Action::Send { broker, message: Message::RenewVolume { counter } });
+        self.tell(Event::VolumeRolledBack { broker, why });
     }
 
     /// What the newest report of `broker` on `shard` changes.

@@ -21,6 +21,8 @@ pub(crate) struct Holder<'a> {
     pub(crate) gave_up: bool,
     /// It did not say so just now.
     pub(crate) rested: bool,
+    /// It seems to lack what was committed in sync with it.
+    pub(crate) doubted: bool,
     /// How many other shards it leads.
     pub(crate) leads: usize,
     /// What the planner keeps to.
@@ -75,6 +77,7 @@ pub(crate) fn standing(member: Member, holders: &[Holder<'_>]) -> Standing {
         {
             match report.failure {
                 Some(_) => Standing::Failed,
+                None if holder.doubted => Standing::Unsure,
                 None => Standing::Able,
             }
         }

@@ -130,6 +130,7 @@ fn holder(line: &str) -> (Report, Holder<'static>) {
             _ => Liveness::Unsure,
         },
         report: None,
+        doubted: false,
         stopping: false,
         resigned: false,
         gave_up: false,

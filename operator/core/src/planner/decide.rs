@@ -338,6 +338,7 @@ impl Planner {
                 resigned: broker.has_resigned(record.shard, self.now),
                 gave_up: broker.gave_up(record.shard, record.epoch),
                 rested: broker.has_rested(record.shard, self.now),
+                doubted: broker.doubts.contains_key(&record.shard),
                 leads: leads.get(&id).copied().unwrap_or(0).saturating_sub(own),
                 rules: self.rules,
             })

@@ -53,8 +53,13 @@ fn connect(planner: &mut Planner, id: u8, start: (u64, u64), renewed: bool) {
     let broker = BrokerId(id.into());
     let start = Start { broker, counter, process };
     planner.handle(Input::Connected { start, renewed }, Time(0));
+    tell(planner, id, report(id), true, Time(0));
+}
+
+/// What `id` holds: the first of them leads.
+fn report(id: u8) -> Report {
     let leads = id == 0;
-    let report = Report {
+    Report {
         shard: SHARD,
         incarnation: member(id).incarnation,
         version: Version { generation: 0, revision: 1 },
@@ -67,8 +72,12 @@ fn connect(planner: &mut Planner, id: u8, start: (u64, u64), renewed: bool) {
         held: Position(1),
         failure: None,
         record: Some(record(1, &[0, 1])),
-    };
-    planner.handle(Input::Reports { broker, reports: vec![report], complete: true }, Time(0));
+    }
+}
+
+fn tell(planner: &mut Planner, id: u8, report: Report, complete: bool, at: Time) {
+    let broker = BrokerId(id.into());
+    planner.handle(Input::Reports { broker, reports: vec![report], complete }, at);
 }
 
 fn drain(planner: &mut Planner) -> Vec<Action> {

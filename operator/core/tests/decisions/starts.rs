@@ -1,10 +1,11 @@
 //! A broker whose volume was put back to an older state is not taken for what it was.
 
-use holdfast_operator_core::{Action, Event, Message, Planner, Time, WriteOutcome};
-use holdfast_operator_core::{BrokerState, Input};
-use holdfast_protocol::{BrokerId, ShardRecord, Start};
+use holdfast_operator_core::{
+    Action, BrokerState, Event, Input, Message, Planner, Report, Time, WriteOutcome,
+};
+use holdfast_protocol::{BrokerId, Epoch, Position, ShardRecord, Start};
 
-use crate::{SHARD, connect, drain, record, starting};
+use crate::{SHARD, connect, drain, record, report, starting, tell};
 
 fn start(id: u32, counter: u64, process: u64) -> Start {
     Start { broker: BrokerId(id), counter, process }
@@ -14,6 +15,10 @@ fn start(id: u32, counter: u64, process: u64) -> Start {
 fn remembering() -> ShardRecord {
     let starts = vec![start(0, 5, 50), start(1, 7, 70), start(2, 9, 90)];
     ShardRecord { starts, ..record(2, &[0, 1]) }
+}
+
+fn is_told(action: &Action) -> bool {
+    matches!(action, Action::Tell(Event::VolumeRolledBack { broker: BrokerId(1), .. }))
 }
 
 fn is_live(planner: &Planner, id: u32) -> bool {
@@ -55,9 +60,7 @@ fn a_start_that_was_counted_before_is_renewed_and_not_live() {
         let actions = drain(&mut planner);
         let renew = Message::RenewVolume { counter: 7 };
         assert!(actions.contains(&Action::Send { broker: BrokerId(1), message: renew }));
-        let told =
-            Event::VolumeRolledBack { broker: BrokerId(1), counter: counted.0, remembered: 7 };
-        assert!(actions.contains(&Action::Tell(told)));
+        assert!(actions.iter().any(is_told));
         // It has counted on from there, and every replica has another name.
         connect(&mut planner, 1, (8, 80), true);
         assert!(is_live(&planner, 1));
@@ -93,4 +96,54 @@ fn what_is_remembered_is_that_of_who_is_here() {
         actions = drain(&mut planner);
     }
     assert_eq!(last.unwrap().starts, starts);
+}
+
+/// A planner that knows of nine committed entries, while broker 1 is there again in a new start
+/// and tells of five, and broker 0, who leads, dies.
+fn short() -> Planner {
+    let mut planner = starting(remembering());
+    for (id, start) in [(0, (5, 50)), (1, (7, 70)), (2, (9, 90))] {
+        connect(&mut planner, id, start, false);
+    }
+    let nine = Report { end: Position(9), committed: Position(9), ..report(0) };
+    tell(&mut planner, 0, nine, false, Time(1));
+    planner.handle(Input::Connected { start: start(1, 8, 80), renewed: false }, Time(2));
+    tell(&mut planner, 1, Report { end: Position(5), ..report(1) }, true, Time(2));
+    planner.handle(Input::Gone { broker: BrokerId(0) }, Time(3));
+    assert_eq!(elected(&mut planner), None, "it lacks what was committed");
+    planner
+}
+
+/// Who is elected by what is to be done now.
+fn elected(planner: &mut Planner) -> Option<BrokerId> {
+    let mut leader = None;
+    while let Some(action) = planner.poll_action() {
+        if let Action::Write { record, .. } = action {
+            leader = record.leader.map(|leader| leader.broker).filter(|_| record.epoch > Epoch(1));
+            planner.handle(Input::Written { shard: SHARD, outcome: WriteOutcome::Done }, Time(4));
+        }
+    }
+    leader
+}
+
+#[test]
+fn a_log_that_seemed_too_short_is_elected_once_it_is_known_to_be_long_enough() {
+    let mut planner = short();
+    tell(&mut planner, 1, Report { end: Position(9), ..report(1) }, false, Time(20));
+    assert_eq!(elected(&mut planner), Some(BrokerId(1)));
+}
+
+#[test]
+fn a_log_that_lacks_what_was_committed_beyond_doubt_is_renewed() {
+    let mut planner = short();
+    for at in (500..=9_500).step_by(500) {
+        planner.handle(Input::Heard { broker: BrokerId(1) }, Time(at));
+        planner.handle(Input::Heard { broker: BrokerId(2) }, Time(at));
+        let actions: Vec<Action> = drain(&mut planner);
+        assert_eq!(actions.iter().any(is_told), at > 9_000, "at {at} ms: {actions:?}");
+        let renew = Message::RenewVolume { counter: 8 };
+        let renewed = actions.contains(&Action::Send { broker: BrokerId(1), message: renew });
+        assert_eq!(renewed, at > 9_000);
+    }
+    assert!(!is_live(&planner, 1));
 }
