@@ -1,6 +1,7 @@
 //! More than can be made good: two of three volumes are put back to an older state, and nothing
-//! tells so, because the copies were made in the very start that is remembered last. Then what
-//! the third holds must not be lost quietly: it refuses to be cut, stops, and says so.
+//! tells so: the copies were made in the very start that is remembered last, and the operator, who
+//! knew what was committed, is another one since. Then what the third holds must not be lost
+//! quietly: it refuses to be cut, stops, and says so.
 
 use holdfast_protocol::{FlushMode, Offset, ShardId, UncleanElection};
 
@@ -33,6 +34,8 @@ pub fn run_beyond(seed: u64) -> Result<Outcome, String> {
         world.broker(broker).disk.kill();
         world.end_process(broker);
     }
+    world.stop_operator(0);
+    world.after(100, Event::StartOperator(0));
     for (broker, copy) in others.iter().zip(&copies) {
         world.broker(*broker).disk.restore(copy);
         world.after(100, Event::Start(*broker));
