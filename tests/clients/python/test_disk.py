@@ -149,7 +149,8 @@ def test_a_flush_fails(tmp_path):
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", shim, SHIM, "-ldl"], check=True)
     flag = tmp_path / "fail"
     environment = {"LD_PRELOAD": str(shim), "FSYNC_EIO": str(flag)}
-    with own.cluster(directory=str(tmp_path), environment=environment) as cluster:
+    # The binary of the image is static, and takes no shim.
+    with own.cluster(binary=os.environ["HOLDFAST_ABLATION"], directory=str(tmp_path), environment=environment) as cluster:
         make_topic(cluster)
         filler = Filler(cluster.bootstrap, size=1000)
         filler.send_more(300)

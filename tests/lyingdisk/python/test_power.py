@@ -66,7 +66,8 @@ def test_a_broker_that_skips_its_flushes_is_seen(flushes, tmp_path):
     shim, flag = tmp_path / "skip_flush.so", tmp_path / "skip"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", shim, SHIM, "-ldl"], check=True)
     story = Story()
-    with rig(environment={"LD_PRELOAD": str(shim), "SKIP_FLUSH": str(flag)}) as made:
+    shimmed = {"LD_PRELOAD": str(shim), "SKIP_FLUSH": str(flag)}
+    with rig(binary=os.environ["HOLDFAST_ABLATION"], environment=shimmed) as made:
         make_topic(made.cluster)
         with writing(made.cluster, story) as load:
             load.go_on("the load runs")
