@@ -28,6 +28,7 @@ SHIPPED := .cache/image/holdfast
 
 .PHONY: test
 test: lint unit image chart ## everything that continuous integration runs; needs root
+	HOLDFAST_CLUSTER_BIN=$(CURDIR)/.cache/cluster/bin cargo test --workspace --locked --test apiserver
 	tests/demo-check --binary $(SHIPPED)
 	tests/clients/run --binary $(SHIPPED)
 	tests/lyingdisk/run --binary $(SHIPPED)

@@ -42,7 +42,10 @@ fn binaries() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let directory = given.or_else(|| Some(home?.join(".cache/holdfast-cluster/bin")))?;
     let there = |name: &str| directory.join(name).is_file();
-    (there("etcd") && there("kube-apiserver")).then_some(directory)
+    let all = there("etcd") && there("kube-apiserver");
+    let asked = std::env::var_os("HOLDFAST_CLUSTER_BIN").is_some();
+    assert!(all || !asked, "{} has no etcd and kube-apiserver", directory.display());
+    all.then_some(directory)
 }
 
 /// A port that nobody listens on, below those that the system gives to whoever dials.
