@@ -172,7 +172,7 @@ def judge(events, mode=EXACTLY_ONCE):
     if mode == EXACTLY_ONCE:
         verdict.problems += _duplicated(reads)
     verdict.pauses_s = _pauses(events)
-    results.note_verdict(verdict)
+    results.note_verdict(verdict, repeats_allowed=mode == AT_LEAST_ONCE)
     return verdict
 
 

@@ -25,10 +25,10 @@ def note(**seen):
             file.write(json.dumps({"test": name, "t": round(time.time()), **seen}) + "\n")
 
 
-def note_verdict(verdict):
-    """Adds how a history was judged."""
+def note_verdict(verdict, repeats_allowed):
+    """Adds how a history was judged. What may be there twice is not counted."""
     kinds = [problem.kind for problem in verdict.problems]
-    counts = {kind: kinds.count(kind) for kind in COUNTED}
+    counts = {kind: kinds.count(kind) for kind in COUNTED if kind != "duplicated" or not repeats_allowed}
     other = len(kinds) - sum(counts.values())
     worst = {}
     for (fault, _), pause in verdict.pauses_s.items():

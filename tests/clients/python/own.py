@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException
 from conftest import wait_until
-from harness import holdfast, metadata, processes
+from harness import holdfast, metadata, processes, results
 
 ROOT = holdfast.ROOT
 BROKERS = 3
@@ -112,6 +112,36 @@ def cluster(yaml=None, binary=None, environment=None, directory=None, brokers=BR
             shutil.rmtree(own, ignore_errors=True)
 
 
+class Away:
+    """A broker that can't run: a file is where its data should be. With `empty` it comes back without any."""
+
+    def __init__(self, cluster, broker, empty=False):
+        self.cluster, self.broker, self.empty = cluster, broker, empty
+        self.data = cluster.data_of(broker)
+        self.aside = f"{self.data}.away"
+
+    def __enter__(self):
+        processes.kill(self.cluster.pid(self.broker))
+        wait_until(f"broker {self.broker} can't start", self._moved)
+        return self
+
+    def _moved(self):
+        if not os.path.exists(self.aside):
+            os.rename(self.data, self.aside)
+        if os.path.isdir(self.data):  # it started in between, and made a new one
+            shutil.rmtree(self.data)
+        with open(self.data, "x", encoding="utf-8") as file:
+            file.write("away\n")
+        return True
+
+    def __exit__(self, *_):
+        os.remove(self.data)
+        if self.empty:
+            shutil.rmtree(self.aside)
+        else:
+            os.rename(self.aside, self.data)
+
+
 @contextmanager
 def small_disk(megabytes):
     """A filesystem of this size; None where mounting is not permitted."""
@@ -140,6 +170,14 @@ def settled(what, ask):
     return wait_until(what, asked)
 
 
+def judge_numbers(found, expected):
+    """Fails unless the numbers read back are these, each once and in order; says so either way."""
+    lost, twice = set(expected) - set(found), len(found) - len(set(found))
+    reordered = sum(after < before for before, after in zip(found, found[1:]))
+    results.note(acked=len(expected), lost=len(lost), duplicated=twice, reordered=reordered, other=0)
+    assert list(found) == list(expected), f"{len(lost)} lost, {twice} twice, {reordered} out of order"
+
+
 def thaw(cluster_of, brokers):
     import signal
 
@@ -150,4 +188,4 @@ def thaw(cluster_of, brokers):
             pass
 
 
-__all__ = ["Own", "cluster", "free_port", "policy", "processes", "settled", "small_disk", "thaw"]
+__all__ = ["Away", "Own", "cluster", "free_port", "judge_numbers", "policy", "processes", "settled", "small_disk", "thaw"]

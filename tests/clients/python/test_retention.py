@@ -4,9 +4,6 @@ Brokers look at retention every 5 s, clean every 10 s, and write a checkpoint af
 written here is enough for a few of each.
 """
 
-import os
-import shutil
-
 import own
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -134,14 +131,17 @@ def test_a_replica_is_rebuilt_from_a_checkpoint():
             leader = cluster.leader("numbers")
             away = (leader + 1) % own.BROKERS
             others = [broker for broker in range(own.BROKERS) if broker != away]
-            keep_away(cluster, away, lambda: while_away(cluster, client, others), empty)
+            with own.Away(cluster, away, empty):
+                while_away(cluster, client, others)
             cluster.wait_healthy()
             log = cluster.log_of(away)
             assert "building this replica from the leader's checkpoint" in log, log[-3000:]
             # What it was given is what there is: it leads, the others are gone, and it reads back.
             kept = client.span("numbers")
             processes.kill(cluster.pid(cluster.leader("numbers")))
-            assert client.read("numbers") == [(n, n) for n in range(*kept)]
+            found = client.read("numbers")
+            assert all(offset == number for offset, number in found)
+            own.judge_numbers([number for _, number in found], range(*kept))
             wait_until("every replica is in sync", lambda: cluster.healthy())
 
 
@@ -156,29 +156,3 @@ def while_away(cluster, client, others):
     client.delete_before("numbers", end - 100)
     client.write("numbers", range(end, end + MANY))
     shrunk(cluster, before + MANY * MESSAGE_BYTES, others)
-
-
-def keep_away(cluster, broker, work, empty):
-    """Does the work while a broker can't run: a file is where its data should be."""
-    processes.kill(cluster.pid(broker))
-    data, aside = cluster.data_of(broker), f"{cluster.data_of(broker)}.away"
-    wait_until("its data can be moved away", lambda: moved(data, aside))
-    try:
-        work()
-    finally:
-        os.remove(data)
-        if empty:
-            shutil.rmtree(aside)
-        else:
-            os.rename(aside, data)
-
-
-def moved(data, aside):
-    """Puts a file where the data is, so that the broker does not start until it is gone again."""
-    if not os.path.exists(aside):
-        os.rename(data, aside)
-    if os.path.isdir(data):  # it started in between, and made a new one
-        shutil.rmtree(data)
-    with open(data, "x", encoding="utf-8") as file:
-        file.write("away\n")
-    return True

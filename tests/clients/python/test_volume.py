@@ -8,36 +8,8 @@ import own
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import wait_until
-from harness import processes
 
 TOPIC, MESSAGES = "numbers", 2000
-
-
-class Away:
-    """A broker that can't run: a file is where its data should be."""
-
-    def __init__(self, cluster, broker):
-        self.cluster, self.broker = cluster, broker
-        self.data = cluster.data_of(broker)
-        self.aside = f"{self.data}.away"
-
-    def __enter__(self):
-        processes.kill(self.cluster.pid(self.broker))
-        wait_until(f"broker {self.broker} can't start", self._moved)
-        return self
-
-    def _moved(self):
-        if not os.path.exists(self.aside):
-            os.rename(self.data, self.aside)
-        if os.path.isdir(self.data):  # it started in between, and made a new one
-            shutil.rmtree(self.data)
-        with open(self.data, "x", encoding="utf-8") as file:
-            file.write("away\n")
-        return True
-
-    def __exit__(self, *_):
-        os.remove(self.data)
-        os.rename(self.aside, self.data)
 
 
 def write(cluster, numbers):
@@ -77,17 +49,17 @@ def test_a_volume_that_was_put_back_is_noticed():
         write(cluster, range(MESSAGES))
         keeper = cluster.leader(TOPIC)
         victim, third = (broker for broker in range(own.BROKERS) if broker != keeper)
-        with Away(cluster, victim) as away:
+        with own.Away(cluster, victim) as away:
             copy = f"{away.data}.copy"
             shutil.copytree(away.aside, copy)
         cluster.wait_healthy()
         with ExitStack() as keeper_away:
-            with Away(cluster, third):
+            with own.Away(cluster, third):
                 in_sync(cluster, [keeper, victim])
                 write(cluster, range(MESSAGES, 2 * MESSAGES))
-                keeper_away.enter_context(Away(cluster, keeper))
+                keeper_away.enter_context(own.Away(cluster, keeper))
                 victim_away = keeper_away.enter_context(ExitStack())
-                away = victim_away.enter_context(Away(cluster, victim))
+                away = victim_away.enter_context(own.Away(cluster, victim))
                 shutil.rmtree(away.aside)
                 os.rename(copy, away.aside)
             victim_away.close()
@@ -96,5 +68,5 @@ def test_a_volume_that_was_put_back_is_noticed():
             wait_until("it is noticed, or leads", lambda: noticed() or cluster.shard(0)["leader"] == victim)
         # Who has everything is back.
         cluster.wait_healthy()
-        assert read(cluster, 2 * MESSAGES) == list(range(2 * MESSAGES))
+        own.judge_numbers(read(cluster, 2 * MESSAGES), range(2 * MESSAGES))
         assert noticed()
