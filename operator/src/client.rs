@@ -106,6 +106,7 @@ mod tests {
                 shards: 1,
                 flush: FlushMode::Sync,
                 detection_timeout_ms: 3000,
+                move_back_after_ms: 2000,
                 unclean_election: UncleanElection::Never,
             },
             brokers: Vec::new(),

@@ -10,6 +10,10 @@ use holdfast_protocol::{TopicId, command, control};
 const CLIENT_PARTITIONS_MAX: u32 = 1024;
 /// A follower that was not at its leader's end for longer leaves the in-sync replicas.
 const REPLICA_LAG_MS_MAX: u64 = 10_000;
+/// A broker that has returned leads again after so long. Clients that were refused by it while it was
+/// away wait for up to 10 s before they try it again (librdkafka's `reconnect.backoff.max.ms`): if
+/// it led sooner, they would wait that long for it.
+const MOVE_BACK_AFTER_MS: u64 = 12_000;
 
 /// What elections among `brokers` brokers follow.
 #[must_use]
@@ -24,6 +28,7 @@ pub fn policy(spec: &ReplicationPolicySpec, brokers: u32) -> Policy {
             FlushMode::Async => holdfast_protocol::FlushMode::Async,
         },
         detection_timeout_ms: spec.failover.detection_timeout.as_millis(),
+        move_back_after_ms: MOVE_BACK_AFTER_MS,
         unclean_election: match spec.unclean_election() {
             UncleanElection::Never => holdfast_protocol::UncleanElection::Never,
             UncleanElection::AllReported => holdfast_protocol::UncleanElection::AllReported,

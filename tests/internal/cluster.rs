@@ -131,6 +131,7 @@ fn settings(ports: &[Ports], tls: Tls) -> Settings {
             shards: SHARDS,
             flush: FlushMode::Sync,
             detection_timeout_ms: 3000,
+            move_back_after_ms: 2000,
             unclean_election: UncleanElection::Never,
         },
         brokers: brokers.collect(),

@@ -8,10 +8,6 @@ use crate::replica::{Holder, find};
 /// How many planned moves may be under way.
 pub(crate) const MOVES_AT_ONCE: usize = 4;
 
-/// For how long a broker must have been there before it leads again, ms: one that crashes over
-/// and over should not take leaderships with it each time.
-pub(crate) const MOVE_AFTER_MS: u64 = 2000;
-
 /// How far a preferred leader may be behind the leader, entries. It is in sync, so it lacks only
 /// what is under way; the less, the shorter the move.
 const MOVE_LAG_ENTRIES_MAX: u64 = 1000;

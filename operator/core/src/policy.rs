@@ -29,6 +29,9 @@ pub struct Policy {
     pub flush: FlushMode,
     /// Silence after which a broker is dead, ms.
     pub detection_timeout_ms: u64,
+    /// For how long a broker must have been there before it leads again what it is preferred for,
+    /// ms: one that crashes over and over should not take leaderships with it each time.
+    pub move_back_after_ms: u64,
     /// What to do when no in-sync replica can lead.
     pub unclean_election: UncleanElection,
 }

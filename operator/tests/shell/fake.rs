@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use holdfast_protocol::control::control_server::{Control, ControlServer};
@@ -49,7 +49,21 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts on `address`, `127.0.0.1:0` for any port, with what is on `volume`.
+    /// Starts on a port that nobody listens on, below those that the system gives to whoever
+    /// dials: what is ended there is started there again.
+    pub(crate) fn anywhere(id: u32, shards: u32, volume: Volume) -> Self {
+        static TRIED: AtomicU16 = AtomicU16::new(0);
+        let begin = 31_500 + 100 * u16::try_from(std::process::id() % 10).unwrap();
+        loop {
+            let port = begin + TRIED.fetch_add(1, Ordering::Relaxed);
+            assert!(port < 32_768, "no port is free");
+            if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return Self::start(id, shards, &format!("127.0.0.1:{port}"), volume);
+            }
+        }
+    }
+
+    /// Starts on `address`, with what is on `volume`.
     pub(crate) fn start(id: u32, shards: u32, address: &str, mut volume: Volume) -> Self {
         volume.boot += 1;
         let service = Service {

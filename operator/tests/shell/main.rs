@@ -27,7 +27,7 @@ const BOUND: Duration = Duration::from_secs(30);
 const DETECTION_MS: u64 = 3000;
 
 fn brokers() -> Vec<Broker> {
-    let start = |id| Broker::start(id, SHARDS, "127.0.0.1:0", Volume::default());
+    let start = |id| Broker::anywhere(id, SHARDS, Volume::default());
     (0..3).map(start).collect()
 }
 
@@ -46,6 +46,7 @@ fn settings(addresses: &[String], detection_timeout_ms: u64) -> Settings {
             shards: SHARDS,
             flush: FlushMode::Sync,
             detection_timeout_ms,
+            move_back_after_ms: 2000,
             unclean_election: UncleanElection::Never,
         },
         brokers: addresses.iter().enumerate().map(address).collect(),
@@ -290,7 +291,7 @@ async fn writes_whose_end_is_unknown_are_settled() {
 async fn a_topic_that_is_there_under_another_id_is_taken_over() {
     let directory = tempfile::tempdir().unwrap();
     let volume = Volume { topics: vec![topic(9)], ..Volume::default() };
-    let start = |id| Broker::start(id, SHARDS, "127.0.0.1:0", volume.clone());
+    let start = |id| Broker::anywhere(id, SHARDS, volume.clone());
     let brokers: Vec<Broker> = (0..3).map(start).collect();
     let operator = operator(&brokers, DETECTION_MS, store(directory.path())).await;
     let ready = until(&operator, "ready", Snapshot::is_ready).await;

@@ -8,7 +8,7 @@ use holdfast_operator_core::{self as core, Action, Input, Planner, Policy, Time,
 use holdfast_protocol::{Epoch, Member, ShardId, ShardRecord, Start, UncleanElection, Version};
 
 use crate::action::Fate;
-use crate::setup::{BROKERS, NOW_MS, OPERATOR_TICK_MS, Setup, Shell};
+use crate::setup::{BROKERS, MOVE_BACK_AFTER_MS, NOW_MS, OPERATOR_TICK_MS, Setup, Shell};
 use crate::state::{Call, Message, State, id};
 
 /// Calls of one operator to the store that may be on their way.
@@ -35,6 +35,7 @@ fn policy(setup: &Setup) -> Policy {
         shards: 1,
         flush: setup.flush,
         detection_timeout_ms: OPERATOR_TICK_MS,
+        move_back_after_ms: MOVE_BACK_AFTER_MS,
         unclean_election: UncleanElection::Never,
     }
 }

@@ -15,6 +15,8 @@ pub const TICK_MS: u64 = 2;
 /// How much time a tick of an operator takes: silence is death then, for it passes the
 /// detection timeout.
 pub const OPERATOR_TICK_MS: u64 = 3_000;
+/// For how long a broker must have been there before it leads again, ms.
+pub const MOVE_BACK_AFTER_MS: u64 = 2_000;
 /// How much time an operator waits: for what it does not do at once.
 pub const OPERATOR_WAIT_MS: u64 = 1_000;
 

@@ -50,6 +50,7 @@ fn policy(shape: Shape) -> Policy {
         shards: SHARDS,
         flush: shape.flush,
         detection_timeout_ms: DETECTION_MS,
+        move_back_after_ms: 2_000,
         unclean_election: shape.unclean,
     }
 }

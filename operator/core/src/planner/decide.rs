@@ -243,7 +243,7 @@ impl Planner {
             return;
         };
         let there_ms = self.brokers.get(&wanted.broker).map_or(0, |broker| broker.live_for_ms(now));
-        if there_ms < balance::MOVE_AFTER_MS
+        if there_ms < self.policy.move_back_after_ms
             || self.failovers.planned_open() >= balance::MOVES_AT_ONCE
         {
             return;

@@ -42,6 +42,7 @@ fn starting(record: ShardRecord) -> Planner {
         shards: 1,
         flush: FlushMode::Sync,
         detection_timeout_ms: 3000,
+        move_back_after_ms: 2000,
         unclean_election: UncleanElection::Never,
     };
     Planner::new(policy, vec![record], Time(0))

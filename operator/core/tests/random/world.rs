@@ -48,6 +48,7 @@ impl World {
             shards: SHARDS,
             flush: FlushMode::Sync,
             detection_timeout_ms: 3000,
+            move_back_after_ms: 2000,
             unclean_election: unclean,
         };
         Self {

@@ -65,6 +65,7 @@ fn run(input: &[u8]) {
         shards: 2,
         flush: FlushMode::Sync,
         detection_timeout_ms: 1_000,
+        move_back_after_ms: 2_000,
         unclean_election: UncleanElection::AllReported,
     };
     let mut now = Time(1_000);
