@@ -9,7 +9,7 @@ import faults
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from conftest import BOUND_S, unique, wait_until
-from harness import history, targets
+from harness import history, metadata, targets
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as KafkaPythonPartition
 
@@ -190,6 +190,11 @@ def test_a_frozen_leader_and_its_return(cluster, bootstrap, make_topic, figure):
     figure("confluent-kafka, socket timeout 1 s", targets.FROZEN, faults.pauses_ms(verdict))
 
 
+def led_as_preferred(bootstrap, topic):
+    seen = metadata.view(bootstrap, [topic]).partitions.values()
+    return all(partition.leader == partition.replicas[0] for partition in seen)
+
+
 def test_leadership_moves_back_unnoticed(cluster, bootstrap, make_topic, figure):
     """After a broker returns it leads again what it led, and a producer sees no error and hardly a pause."""
     topic, story = make_topic(partitions=faults.PARTITIONS), faults.Story()
@@ -197,6 +202,9 @@ def test_leadership_moves_back_unnoticed(cluster, bootstrap, make_topic, figure)
     with faults.Load(writer, story) as load:
         for _ in range(faults.ROUNDS):
             load.go_on("the load runs")
+            # Brokers that came back from other tests lead again first.
+            cluster.verb("rebalance")
+            wait_until("preferred leaders lead", lambda: led_as_preferred(bootstrap, topic))
             before = cluster.led_by(topic, cluster.leader(topic, 0))
             victim = faults.strike(cluster, load, topic, "kill")
             cluster.verb("restart", victim)
