@@ -41,6 +41,7 @@ lint: $(DENY) ## formatting, clippy, licences, generated files
 	$(DENY) check --hide-inclusion-graph licenses bans sources
 	tests/lint
 	charts/crds --check
+	tests/guarantees --check
 
 $(DENY):
 	cargo install --quiet --locked --root .cache/tools cargo-deny@$(DENY_VERSION)

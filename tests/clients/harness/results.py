@@ -1,6 +1,7 @@
 """What tests saw, kept where docs/guarantees.md is made from: one JSON object a line in the file that RESULTS names.
 
-Who runs tests sets RESULTS, and RESULTS_TEST where it is not pytest (which says by itself what runs).
+Who runs tests sets RESULTS, and RESULTS_TEST where it is not pytest (which says by itself what runs). What one such process
+tells, or what its children tell, is one run.
 """
 
 import json
@@ -22,7 +23,7 @@ def note(**seen):
     if path and name:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"test": name, "t": round(time.time()), **seen}) + "\n")
+            file.write(json.dumps({"test": name, "t": round(time.time()), "run": os.environ.get("RESULTS_RUN"), **seen}) + "\n")
 
 
 def note_verdict(verdict, repeats_allowed):
