@@ -8,8 +8,8 @@ A history is a list of events, one JSON object a line when it is kept in a file:
     {"event": "recovered", "t": 1700000002.0}
     {"event": "read",  "key": "k1", "seq": 7, "partition": 0, "offset": 41}
 
-Sequence numbers grow by the order in which the application sent the messages of a key. `t` is Unix time in seconds. An
-offset below zero in an acknowledgement says that the client was not told (a duplicate that the broker recognised).
+Sequence numbers grow by the order in which the application sent the messages of a key. `t` is Unix time in seconds. No
+offset, or one below zero, in an acknowledgement says that the client was not told (a duplicate that the broker recognised).
 A fault's pause is the longest time without an acknowledgement between it and the next "recovered", or the end: the
 first acknowledgement after it may be one that was on its way already, and would tell nothing.
 Reads are in the order in which a reader met them; the final read goes from the beginning to the end of every partition.
@@ -89,7 +89,8 @@ def _lost(acks, reads):
 def _moved(acks, reads):
     """An acknowledgement names an offset: the message must be there, in that partition, and nowhere else."""
     for message, ack in acks.items():
-        if ack["offset"] < 0 or message not in reads.places:
+        untold = ack["offset"] is None or ack["offset"] < 0
+        if untold or message not in reads.places:
             continue
         if (ack["partition"], ack["offset"]) not in reads.places[message]:
             found = ", ".join(f"{p}@{o}" for p, o in reads.places[message])
