@@ -7,7 +7,7 @@ use holdfast_protocol::{Header, Position, mark};
 
 use crate::Error;
 use crate::disk;
-use crate::index::Location;
+use crate::index::{Index, Location};
 use crate::shared::{Part, Place, Shared, View};
 
 mod replay;
@@ -58,31 +58,42 @@ impl LogReader {
     /// [`Error::Damaged`] for rot; any IO error.
     pub fn read_from(&self, position: Position, bytes_max: usize) -> Result<Bytes, Error> {
         let _held = self.shared.hold();
+        let found = self.find_from(position, |index| {
+            let run = index.run(position, bytes_max);
+            let first = run.first()?;
+            let last = run.last()?;
+            let end = u64::from(last.at) + u64::from(last.length);
+            let length = usize::try_from(end - u64::from(first.at)).ok()?;
+            Some((first.location(), length))
+        })?;
+        let Some(Found { place, what: (first, length), passed }) = found else {
+            return Ok(Bytes::new());
+        };
+        if passed {
+            mark!(CleanedUnderReader);
+        }
+        self.read_run(&place, &first, length)
+    }
+
+    /// What `take` finds in the index of the segment that holds `position`, or of the next in which
+    /// it finds anything; `None` at the end of the log. For who holds the gate.
+    fn find_from<T>(
+        &self,
+        position: Position,
+        take: impl Fn(&Index) -> Option<T>,
+    ) -> Result<Option<Found<T>>, Error> {
         let mut after = None;
         loop {
-            let found = self.shared.ask(
-                |view| part_with(view, position, after),
-                |index| {
-                    let run = index.run(position, bytes_max);
-                    let first = run.first()?;
-                    let last = run.last()?;
-                    let end = u64::from(last.at) + u64::from(last.length);
-                    let length = usize::try_from(end - u64::from(first.at)).ok()?;
-                    Some((first.location(), length))
-                },
-            )?;
-            match found {
-                None => return Ok(Bytes::new()),
-                Some((place, Some((first, length)))) => {
-                    return self.read_run(&place, &first, length);
-                }
-                Some((place, None)) if place.last => return Ok(Bytes::new()),
-                // Everything at or after `position` in this segment is gone.
-                Some((place, None)) => {
-                    mark!(CleanedUnderReader);
-                    after = Some(place.base);
-                }
+            let found = self.shared.ask(|view| part_with(view, position, after), &take)?;
+            let Some((place, what)) = found else { return Ok(None) };
+            if let Some(what) = what {
+                return Ok(Some(Found { place, what, passed: after.is_some() }));
             }
+            if place.last {
+                return Ok(None);
+            }
+            // Everything at or after `position` in this segment is gone.
+            after = Some(place.base);
         }
     }
 
@@ -127,6 +138,14 @@ impl LogReader {
         }
         Ok(entries)
     }
+}
+
+/// Something in a segment.
+struct Found<T> {
+    place: Place,
+    what: T,
+    /// Segments before it have nothing left of what was looked for.
+    passed: bool,
 }
 
 /// The segment that holds `position`, or the next after `after`.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use holdfast_protocol::{Entry, Header, Position};
 
-use super::{LogReader, RUN_BYTES_MAX, part_with};
+use super::{LogReader, RUN_BYTES_MAX};
 use crate::Error;
 
 /// Headers taken from an index at a time.
@@ -29,25 +29,12 @@ impl LogReader {
     /// Some of the headers from `position` on; none at the end of the log.
     fn some_headers(&self, position: Position) -> Result<VecDeque<Header>, Error> {
         let _held = self.shared.hold();
-        let mut after = None;
-        loop {
-            let found = self.shared.ask(
-                |view| part_with(view, position, after),
-                |index| {
-                    let first = index.at_or_after(position);
-                    let end = index.len().min(first + HEADERS_MAX);
-                    (first..end).map(|entry| index.header(entry)).collect()
-                },
-            )?;
-            let Some((place, headers)) = found else {
-                return Ok(VecDeque::new());
-            };
-            let headers: VecDeque<Header> = headers;
-            if place.last || !headers.is_empty() {
-                return Ok(headers);
-            }
-            after = Some(place.base);
-        }
+        let found = self.find_from(position, |index| {
+            let first = index.at_or_after(position);
+            let end = index.len().min(first + HEADERS_MAX);
+            (first < end).then(|| (first..end).map(|entry| index.header(entry)).collect())
+        })?;
+        Ok(found.map_or_else(VecDeque::new, |found| found.what))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use holdfast_protocol::{Header, Position};
 
-use super::{LogReader, damaged, part_with, read};
+use super::{Found, LogReader, damaged, read};
 use crate::index::Slot;
 use crate::segment::{HEAD, Identity};
 use crate::shared::Place;
@@ -34,27 +34,15 @@ impl LogReader {
     /// [`Error::is_rot`] for rot; any IO error.
     pub fn scrub(&self, position: Position, bytes_max: usize) -> Result<Option<Scrubbed>, Error> {
         let _held = self.shared.hold();
-        let mut after = None;
-        loop {
-            let found = self.shared.ask(
-                |view| part_with(view, position, after),
-                |index| {
-                    let run = index.run(position, bytes_max);
-                    let (first, last) = (run.first()?, run.last()?);
-                    Some((run.to_vec(), u64::from(first.at) == HEAD, last.position.next()))
-                },
-            )?;
-            match found {
-                None => return Ok(None),
-                Some((place, Some((run, begins, next)))) => {
-                    let bytes = verify_on_disk(&place, &run)?;
-                    let index_again = begins && self.check_segment(&place)?;
-                    return Ok(Some(Scrubbed { next, bytes, index_again }));
-                }
-                Some((place, None)) if place.last => return Ok(None),
-                Some((place, None)) => after = Some(place.base),
-            }
-        }
+        let found = self.find_from(position, |index| {
+            let run = index.run(position, bytes_max);
+            let (first, last) = (run.first()?, run.last()?);
+            Some((run.to_vec(), u64::from(first.at) == HEAD, last.position.next()))
+        })?;
+        let Some(Found { place, what: (run, begins, next), .. }) = found else { return Ok(None) };
+        let bytes = verify_on_disk(&place, &run)?;
+        let index_again = begins && self.check_segment(&place)?;
+        Ok(Some(Scrubbed { next, bytes, index_again }))
     }
 
     /// Verifies the first bytes of a segment, and the index file of a sealed one; `true` where
