@@ -202,7 +202,10 @@ impl ShardLog {
     }
 
     /// Makes everything durable, here and now.
-    fn flush(&mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// Any of [`FlushJob::run`] and [`ShardLog::flushed`].
+    pub fn flush(&mut self) -> Result<(), Error> {
         if let Some(job) = self.flush_job() {
             let flushed = job.run()?;
             self.flushed(flushed)?;

@@ -2,7 +2,7 @@
 
 use holdfast_core::replica::{Output, Replica};
 use holdfast_core::state::Change;
-use holdfast_log::{Meta, ShardLog};
+use holdfast_log::Meta;
 use holdfast_protocol::{FlushMode, Header, Position, ShardId, ShardRecord, control, mark};
 use prost::Message;
 use tracing::{error, info, warn};
@@ -24,9 +24,7 @@ impl<E: Effects> Driver<E> {
             self.effects.catalog_is_current();
         }
         self.settle_waits();
-        let failure = self.failure.as_deref().or(self.rot_to_report());
-        let news = self.view.put_report(&self.core, failure);
-        if news {
+        if self.put_report() {
             self.effects.tell_report();
         }
         self.follow_leadership();
@@ -101,7 +99,7 @@ impl<E: Effects> Driver<E> {
         let flush_first = was_async && record.flush == FlushMode::Sync;
         let kept = E::blocking(|| {
             if flush_first {
-                flush_now(&mut self.log)?;
+                self.log.flush()?;
             }
             self.log.write_meta(&meta)
         });
@@ -132,7 +130,7 @@ impl<E: Effects> Driver<E> {
         self.give_up_waits();
         self.led = None;
         // The new core takes what the log holds for durable, as after a start.
-        if let Err(error) = E::blocking(|| flush_now(&mut self.log)) {
+        if let Err(error) = E::blocking(|| self.log.flush()) {
             self.effects.stop_process(&error);
         }
         // Rot in it is no reason to begin without one: entries below it may have been cleaned. The
@@ -214,9 +212,14 @@ impl<E: Effects> Driver<E> {
         if let Some(record) = self.core.replica().record() {
             self.effects.publish_records(std::slice::from_ref(record));
         }
-        let failure = self.failure.as_deref().or(self.rot_to_report());
-        self.view.put_report(&self.core, failure);
+        self.put_report();
         self.effects.tell_report();
+    }
+
+    /// Lets the newest report be seen. `true`: the operator should know at once.
+    fn put_report(&self) -> bool {
+        let failure = self.failure.as_deref().or(self.rot_to_report());
+        self.view.put_report(&self.core, failure)
     }
 
     fn publish_catalog(&self) {
@@ -224,15 +227,6 @@ impl<E: Effects> Driver<E> {
             self.effects.publish_catalog(self.core.state().catalog().clone());
         }
     }
-}
-
-/// Makes all of the log durable, here and now.
-fn flush_now(log: &mut ShardLog) -> Result<(), holdfast_log::Error> {
-    if let Some(job) = log.flush_job() {
-        let flushed = job.run()?;
-        log.flushed(flushed)?;
-    }
-    Ok(())
 }
 
 /// The position after the last of some whole entries.

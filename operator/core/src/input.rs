@@ -136,3 +136,11 @@ pub struct Report {
     /// The newest record it has persisted.
     pub record: Option<ShardRecord>,
 }
+
+impl Report {
+    /// Whether a leader elected into `epoch` knows of that and does not lead it: it is another
+    /// process than was elected.
+    pub(crate) fn shows_restart_in(&self, epoch: Epoch) -> bool {
+        self.epoch >= epoch && self.leads_epoch != epoch
+    }
+}

@@ -228,8 +228,7 @@ impl Planner {
         if leader.is_none_or(|l| l.broker != id || l.incarnation != report.incarnation) {
             return;
         }
-        // It knows of its election, so it leads, or it is another process than was elected.
-        shard.leader_restarted = report.epoch >= epoch && report.leads_epoch != epoch;
+        shard.leader_restarted = report.shows_restart_in(epoch);
         let serves = report.leading && report.leads_epoch == epoch;
         if serves && let Some(done) = self.failovers.serving(shard_id, id, now) {
             self.tell(Event::FailoverCompleted(done));

@@ -102,15 +102,12 @@ impl Planner {
         }
     }
 
-    /// Whether the leader of `record` has told that it knows of its election and does not lead:
-    /// it is another process than was elected.
+    /// Whether the leader of `record` is another process than was elected, as far as it has told.
     fn has_restarted(&self, record: &ShardRecord) -> bool {
         let Some(leader) = record.leader else { return false };
         let broker = self.brokers.get(&leader.broker).filter(|broker| broker.is_live());
         broker.and_then(|broker| broker.reports.get(&record.shard)).is_some_and(|report| {
-            report.incarnation == leader.incarnation
-                && report.epoch >= record.epoch
-                && report.leads_epoch != record.epoch
+            report.incarnation == leader.incarnation && report.shows_restart_in(record.epoch)
         })
     }
 
