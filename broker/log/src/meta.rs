@@ -112,12 +112,6 @@ pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Found, Error> {
     })
 }
 
-/// Whether this is a history: epochs and positions grow, and are such as can be followed.
-pub(crate) fn grows(epochs: &[(Epoch, Position)]) -> bool {
-    epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
-        && epochs.last().is_none_or(|last| last.0 <= Epoch::MAX && last.1 <= Position::MAX)
-}
-
 fn parse(fields: &mut Fields<'_>) -> Option<(Meta, State)> {
     let mut state = State {
         generation: fields.u32()?,
@@ -136,7 +130,9 @@ fn parse(fields: &mut Fields<'_>) -> Option<(Meta, State)> {
     let incarnation = Incarnation(fields.array()?);
     let committed = Position(fields.u64()?);
     let positions = [state.start, state.clean_point, state.durable, checkpoint, committed];
-    if positions.iter().any(|position| *position > Position::MAX) || !grows(&state.epochs) {
+    if positions.iter().any(|position| *position > Position::MAX)
+        || !Epoch::are_history(&state.epochs)
+    {
         return None;
     }
     let length = fields.count(1)?;

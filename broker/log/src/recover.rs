@@ -360,9 +360,9 @@ impl<'a> Recovery<'a> {
 
     /// Keeps the epochs of the entries and those noted, as far as they are a history.
     fn take_epochs(&mut self, end: Position) {
-        let epochs: Vec<_> = std::mem::take(&mut self.epochs).into_iter().collect();
-        let epochs: Vec<_> = epochs.into_iter().filter(|(_, first)| *first < end).collect();
-        if !meta::grows(&epochs) {
+        let noted = std::mem::take(&mut self.epochs).into_iter();
+        let epochs: Vec<_> = noted.filter(|(_, first)| *first < end).collect();
+        if !Epoch::are_history(&epochs) {
             // No rot has right checksums: whoever wrote this is not to be followed.
             let path = self.dir.join("meta");
             self.damage(&path, Position(0), "the epochs noted contradict the entries");

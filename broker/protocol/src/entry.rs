@@ -157,14 +157,13 @@ impl Header {
             .ok_or(Error::Unknown { version, kind: number })?;
         let (epoch, position) = (Epoch(u32_at(bytes, 12)), Position(u64_at(bytes, 16)));
         let offset = Offset(u64_at(bytes, 48));
-        if epoch > Epoch::MAX || position > Position::MAX || offset > Offset::MAX {
-            return Err(Error::Range(if epoch > Epoch::MAX {
-                "epoch"
-            } else if position > Position::MAX {
-                "position"
-            } else {
-                "offset"
-            }));
+        let ranges = [
+            (epoch > Epoch::MAX, "epoch"),
+            (position > Position::MAX, "position"),
+            (offset > Offset::MAX, "offset"),
+        ];
+        if let Some((_, field)) = ranges.into_iter().find(|(beyond, _)| *beyond) {
+            return Err(Error::Range(field));
         }
         Ok(Self {
             length,

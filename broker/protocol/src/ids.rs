@@ -101,6 +101,14 @@ impl Epoch {
         let ahead = (own + Self::BROKERS_MAX - next % Self::BROKERS_MAX) % Self::BROKERS_MAX;
         Self(next + ahead)
     }
+
+    /// Whether `epochs`, each with the position of its first entry, can be those of a log: both
+    /// grow, and something could follow the last one.
+    #[must_use]
+    pub fn are_history(epochs: &[(Self, Position)]) -> bool {
+        epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
+            && epochs.last().is_none_or(|last| last.0 <= Self::MAX && last.1 <= Position::MAX)
+    }
 }
 
 /// Shows 16 bytes as a hyphenated UUID.

@@ -16,7 +16,7 @@ impl History {
     /// Where epochs or positions do not grow: such a log is damaged, and must not be opened.
     #[must_use]
     pub fn new(epochs: Vec<(Epoch, Position)>) -> Self {
-        let grows = epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+        let grows = Epoch::are_history(&epochs);
         assert!(grows, "an epoch history grows in epoch and position: {epochs:?}");
         Self(epochs)
     }

@@ -59,9 +59,7 @@ fn position(number: u64) -> Result<Position, CheckpointError> {
 fn history(wire: &[command::LogEpoch]) -> Result<History, CheckpointError> {
     let epochs: Vec<_> =
         wire.iter().map(|epoch| (Epoch(epoch.epoch), Position(epoch.position))).collect();
-    let grows = epochs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
-    let fits = epochs.last().is_none_or(|last| *last <= (Epoch::MAX, Position::MAX));
-    if !grows || !fits {
+    if !Epoch::are_history(&epochs) {
         return Err(CheckpointError::Field("epochs"));
     }
     Ok(History::new(epochs))

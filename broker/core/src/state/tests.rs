@@ -253,6 +253,11 @@ fn a_checkpoint_that_can_not_be_is_an_error() {
     };
     let error = State::decode(&backwards.encode_to_vec()).unwrap_err();
     assert_eq!(error, CheckpointError::Field("epochs"));
+    // A position that nothing could follow, in an epoch that could be.
+    let epochs = vec![command::LogEpoch { epoch: 5, position: u64::MAX }];
+    let bytes = command::Checkpoint { epochs, ..command::Checkpoint::default() }.encode_to_vec();
+    let error = State::decode(&bytes).map(drop).unwrap_err();
+    assert_eq!(error, CheckpointError::Field("epochs"));
     let deleted =
         command::Checkpoint { deleted_topics: vec![vec![1; 3].into()], ..Default::default() };
     let error = State::decode(&deleted.encode_to_vec()).unwrap_err();
