@@ -1,6 +1,6 @@
 //! What every part of a running broker shares: its shards, its peers, what the operator said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -174,7 +174,21 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: self.process,
             renewed: self.boot.renews_all(),
+            unanswered: self.unanswered(),
         }
+    }
+
+    /// For how long each broker that leads a shard followed here has not answered.
+    fn unanswered(&self) -> Vec<control::Unanswered> {
+        let records = self.shards().into_iter().filter_map(|handle| handle.view.report().record);
+        let leaders: BTreeSet<BrokerId> =
+            records.filter_map(|record| record.leader).map(|leader| leader.broker).collect();
+        let asked = leaders.into_iter().filter_map(|broker| {
+            let for_ms = self.links.unanswered(broker)?.as_millis();
+            let for_ms = u64::try_from(for_ms).unwrap_or(u64::MAX);
+            Some(control::Unanswered { broker: broker.0, for_ms })
+        });
+        asked.collect()
     }
 
     /// Ends the process, so that the next one gives every replica another name: the volume was put

@@ -8,6 +8,9 @@ use holdfast_protocol::{BrokerId, Epoch, ShardId, ShardRecord, Start};
 /// The longest reason or failure that is taken from a broker, characters.
 const TEXT_MAX: usize = 500;
 
+/// The most brokers of which one may tell whether they answer.
+const UNANSWERED_MAX: usize = 64;
+
 fn text(text: &str) -> String {
     text.chars().take(TEXT_MAX).collect()
 }
@@ -67,9 +70,19 @@ pub fn input(broker: BrokerId, message: control::FromBroker) -> Result<Input, Er
 }
 
 /// A session of `broker` has begun with this hello.
-pub(crate) fn connected(broker: BrokerId, hello: &control::BrokerHello) -> Input {
+fn connected(broker: BrokerId, hello: &control::BrokerHello) -> Input {
     let start = Start { broker, counter: hello.boot_counter, process: hello.process };
     Input::Connected { start, renewed: hello.renewed }
+}
+
+/// What a hello of `broker` says: that its session has begun, and what it has seen of others.
+pub(crate) fn began(broker: BrokerId, hello: &control::BrokerHello) -> Vec<Input> {
+    let seen = hello
+        .unanswered
+        .iter()
+        .take(UNANSWERED_MAX)
+        .map(|seen| Input::Unanswered { broker: BrokerId(seen.broker), for_ms: seen.for_ms });
+    std::iter::once(connected(broker, hello)).chain(seen).collect()
 }
 
 /// `message` as it is sent.

@@ -59,6 +59,9 @@ enum Command {
     Stop,
 }
 
+/// The planner's time at the start, ms: brokers tell it what was before.
+const ORIGIN_MS: u64 = 3_600_000;
+
 /// The operator was stopped before it was done.
 #[derive(Debug, thiserror::Error)]
 #[error("the operator has stopped")]
@@ -89,7 +92,7 @@ impl Operator {
         let records = store.list().await?;
         info!(records = records.len(), "records read");
         let settings = Arc::new(settings);
-        let planner = Planner::new(settings.policy.clone(), records, Time(0));
+        let planner = Planner::new(settings.policy.clone(), records, Time(ORIGIN_MS));
         let (commands, commanded) = mpsc::channel(EVENTS_MAX);
         let (session_events, heard) = mpsc::channel(EVENTS_MAX);
         let (status, _) = watch::channel(planner.status());
@@ -334,14 +337,16 @@ impl Executor {
 
     fn now(&self) -> Time {
         let elapsed = self.started.elapsed().as_millis();
-        Time(u64::try_from(elapsed).unwrap_or(u64::MAX))
+        Time(u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(ORIGIN_MS))
     }
 
     async fn handle_event(&mut self, event: session::Event) {
         match event {
-            session::Event::Began { broker, connected, outbox } => {
+            session::Event::Began { broker, told, outbox } => {
                 self.outboxes.insert(broker, outbox);
-                self.handle(connected).await;
+                for input in told {
+                    self.handle(input).await;
+                }
             }
             session::Event::Input(input) => {
                 if let Input::Broken { broker } = &input {

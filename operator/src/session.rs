@@ -17,7 +17,7 @@ use tonic::Streaming;
 use tracing::{debug, info};
 
 use crate::client::{DialError, chain, dial};
-use crate::convert::{connected, input, to};
+use crate::convert::{began, input, to};
 use crate::settings::{BrokerAddress, Settings};
 
 /// Messages that wait to be sent to one broker; more, and the session is begun anew, for a new
@@ -34,7 +34,7 @@ const DIAL_MAX: Duration = Duration::from_secs(2);
 /// What the operator's task hears of sessions.
 pub(crate) enum Event {
     /// A broker's session began; what is sent goes in here.
-    Began { broker: BrokerId, connected: Input, outbox: mpsc::Sender<control::ToBroker> },
+    Began { broker: BrokerId, told: Vec<Input>, outbox: mpsc::Sender<control::ToBroker> },
     /// Something for the planner.
     Input(Input),
 }
@@ -157,8 +157,8 @@ impl Session {
         self.seen = true;
         info!(broker = %self.address.id, boot = hello.boot_counter, "session begun");
         let renewed = outbox.downgrade();
-        let connected = connected(self.address.id, &hello);
-        let began = Event::Began { broker: self.address.id, connected, outbox };
+        let told = began(self.address.id, &hello);
+        let began = Event::Began { broker: self.address.id, told, outbox };
         self.events.send(began).await.map_err(|_| End::Stopping)?;
         self.keep(&renewed, &mut incoming).await
     }

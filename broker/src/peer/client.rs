@@ -1,8 +1,8 @@
 //! The follower's end: one link to each broker that leads a shard followed here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures::{Stream, StreamExt};
@@ -32,19 +32,49 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// The links to other brokers.
 #[derive(Debug, Default)]
-pub(crate) struct Links(Mutex<HashMap<BrokerId, Arc<Outbox<Fetch>>>>);
+pub(crate) struct Links(Mutex<HashMap<BrokerId, Arc<Link>>>);
+
+/// What goes to one broker, and whether it answers.
+#[derive(Debug, Default)]
+struct Link {
+    outbox: Outbox<Fetch>,
+    /// When it was asked first since its last answer.
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Link {
+    fn ask(&self, shard: ShardId, fetch: Fetch) {
+        self.asked().get_or_insert_with(Instant::now);
+        self.outbox.put(shard, fetch);
+    }
+
+    fn answered(&self) {
+        *self.asked() = None;
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Links {
     /// Sends a fetch to `broker`; the link is made with the first.
     pub(crate) fn fetch(&self, node: &Arc<Node>, broker: BrokerId, shard: ShardId, fetch: Fetch) {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let outbox = links.entry(broker).or_insert_with(|| {
-            let outbox = Arc::new(Outbox::default());
-            let task = keep_link(Arc::clone(node), broker, Arc::clone(&outbox));
+        let link = links.entry(broker).or_insert_with(|| {
+            let link = Arc::new(Link::default());
+            let task = keep_link(Arc::clone(node), broker, Arc::clone(&link));
             node.spawn(task);
-            outbox
+            link
         });
-        outbox.put(shard, fetch);
+        link.ask(shard, fetch);
+    }
+
+    /// For how long `broker` has not answered; `None` where it was never asked.
+    pub(crate) fn unanswered(&self, broker: BrokerId) -> Option<Duration> {
+        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = *links.get(&broker)?.asked();
+        Some(asked.map_or(Duration::ZERO, |asked| asked.elapsed()))
     }
 }
 
@@ -72,11 +102,11 @@ pub(crate) fn client(channel: Channel) -> PeerClient<Channel> {
 }
 
 /// Keeps a link up until the broker stops.
-async fn keep_link(node: Arc<Node>, broker: BrokerId, outbox: Arc<Outbox<Fetch>>) {
+async fn keep_link(node: Arc<Node>, broker: BrokerId, link: Arc<Link>) {
     let mut pause = REDIAL_MIN;
     let mut told = String::new();
     loop {
-        let linked = link(&node, broker, &outbox).await;
+        let linked = hold(&node, broker, &link).await;
         match &linked {
             Ok(()) => debug!(%broker, "link to peer ended"),
             Err(error) => {
@@ -110,11 +140,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 type LinkError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One link, from its dial to its end.
-async fn link(
-    node: &Arc<Node>,
-    broker: BrokerId,
-    outbox: &Arc<Outbox<Fetch>>,
-) -> Result<(), LinkError> {
+async fn hold(node: &Arc<Node>, broker: BrokerId, link: &Arc<Link>) -> Result<(), LinkError> {
     let address = node.peer_address(broker).ok_or("the operator told no address yet")?;
     let mut client = client(dial(node, broker, &address).await?);
     let ended = CancellationToken::new();
@@ -123,7 +149,7 @@ async fn link(
     let hello = futures::stream::once(std::future::ready(to_leader(hello)));
     // It must not take from the outbox what the next link is to send.
     let outgoing =
-        hello.chain(fetches(Arc::clone(outbox))).take_until(ended.clone().cancelled_owned());
+        hello.chain(fetches(Arc::clone(link))).take_until(ended.clone().cancelled_owned());
     let guard = ended.drop_guard();
     let mut answers = client.replicate(outgoing).await?.into_inner();
     info!(%broker, %address, "linked to peer");
@@ -132,6 +158,7 @@ async fn link(
         handle.send(Input::Connected(broker)).await;
     }
     while let Some(message) = answers.message().await? {
+        link.answered();
         for answer in message.answers {
             let (shard, answer) = wire::answer_from_wire(answer)?;
             if let Some(handle) = node.shard(shard) {
@@ -172,11 +199,11 @@ fn to_leader(message: peer::to_leader::Message) -> peer::ToLeader {
 }
 
 /// The fetches that wait, as many as there are in one message.
-fn fetches(outbox: Arc<Outbox<Fetch>>) -> impl Stream<Item = peer::ToLeader> {
-    futures::stream::unfold(outbox, async |outbox| {
-        let waiting = outbox.take().await;
+fn fetches(link: Arc<Link>) -> impl Stream<Item = peer::ToLeader> {
+    futures::stream::unfold(link, async |link| {
+        let waiting = link.outbox.take().await;
         let fetches = waiting.iter().map(|(shard, fetch)| wire::fetch_to_wire(*shard, fetch));
         let fetches = peer::Fetches { fetches: fetches.collect() };
-        Some((to_leader(peer::to_leader::Message::Fetches(fetches)), outbox))
+        Some((to_leader(peer::to_leader::Message::Fetches(fetches)), link))
     })
 }

@@ -13,6 +13,10 @@ const RESIGNED_MS: u64 = 30_000;
 /// And where nobody else can: what it resigned for may be past, ms.
 const RESTED_MS: u64 = 5_000;
 
+/// What other brokers have seen of one counts so long after they told it, ms: meanwhile it may answer
+/// the operator.
+const WITNESS_MS: u64 = 500;
+
 /// How it was noticed that a broker is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Loss {
@@ -64,6 +68,9 @@ pub(crate) struct Broker {
     session: Session,
     complete: bool,
     heard: Time,
+    /// When other brokers told first since when it has not answered them; as long as it has not
+    /// answered this operator.
+    witnessed: Option<Time>,
     live_since: Time,
     died: Time,
     pub(crate) start: Option<Start>,
@@ -93,6 +100,7 @@ impl Broker {
             session: Session::None,
             complete: false,
             heard: now,
+            witnessed: None,
             live_since: now,
             died: now,
             start: None,
@@ -154,6 +162,7 @@ impl Broker {
             self.resigned.clear();
         }
         self.start = Some(start);
+        self.witnessed = None;
         self.renewed = renewed;
         self.doubts.clear();
         self.session = Session::Connected;
@@ -168,6 +177,16 @@ impl Broker {
 
     pub(crate) fn hear(&mut self, now: Time) {
         self.heard = now;
+    }
+
+    /// Another broker has had its last answer at `since`. Of one that was never heard by this
+    /// operator, that is the best that is known.
+    pub(crate) fn witness(&mut self, since: Time, now: Time) {
+        if self.start.is_some() {
+            return;
+        }
+        self.heard = if self.witnessed.is_some() { self.heard.max(since) } else { since };
+        self.witnessed.get_or_insert(now);
     }
 
     /// Takes reports; returns whether the broker is live by them and was not before.
@@ -215,10 +234,13 @@ impl Broker {
         let moments = [&mut self.heard, &mut self.live_since, &mut self.died];
         let doubts = self.doubts.values_mut().map(|doubt| &mut doubt.since);
         let resigned = self.resigned.values_mut().map(|(_, at)| at);
-        moments.into_iter().chain(resigned).chain(doubts).for_each(|time| shift.apply(time));
+        let moments = moments.into_iter().chain(&mut self.witnessed);
+        moments.chain(resigned).chain(doubts).for_each(|time| shift.apply(time));
     }
 
     pub(crate) fn is_silent(&self, now: Time, timeout_ms: u64) -> bool {
-        !matches!(self.session, Session::Dead(_)) && now.since(self.heard) >= timeout_ms
+        let may_answer = self.witnessed.is_some_and(|told| now.since(told) < WITNESS_MS);
+        let is_dead = matches!(self.session, Session::Dead(_));
+        !is_dead && !may_answer && now.since(self.heard) >= timeout_ms
     }
 }

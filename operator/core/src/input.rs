@@ -15,6 +15,13 @@ pub enum Input {
         /// held before, nobody takes it for that.
         renewed: bool,
     },
+    /// Another broker waits for an answer of this one.
+    Unanswered {
+        /// Which does not answer.
+        broker: BrokerId,
+        /// For how long, ms; 0 where it has answered.
+        for_ms: u64,
+    },
     /// A broker said something, be it a heartbeat.
     Heard {
         /// Which.

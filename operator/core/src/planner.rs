@@ -67,7 +67,8 @@ struct Write {
 
 impl Planner {
     /// A planner of `policy` that starts from the records in the store. Of the brokers nothing
-    /// is known at first: their silence counts from `now`.
+    /// is known at first: their silence counts from `now`, or from when another broker had the last
+    /// answer of them.
     #[must_use]
     pub fn new(policy: Policy, records: Vec<ShardRecord>, now: Time) -> Self {
         let brokers = (0..policy.brokers).map(|id| (BrokerId(id), Broker::new(now)));
@@ -94,6 +95,10 @@ impl Planner {
         self.now = self.now.max(now);
         match input {
             Input::Connected { start, renewed } => self.handle_connected(start, renewed, now),
+            Input::Unanswered { broker, for_ms } => {
+                let since = Time(now.0.saturating_sub(for_ms));
+                self.with_broker(broker, |broker| broker.witness(since, now));
+            }
             Input::Heard { broker } => self.with_broker(broker, |broker| broker.hear(now)),
             Input::Broken { broker } => self.with_broker(broker, Broker::disconnect),
             Input::Refused { broker } => {

@@ -20,17 +20,19 @@ use tracing::{info, warn};
 use crate::names::MANAGER;
 
 /// For how long a holder that was not seen to renew still counts.
-const DURATION: Duration = Duration::from_secs(6);
+const DURATION: Duration = Duration::from_secs(3);
 /// After how long without a renewal a holder stops; well before others may take over.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(4);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 /// Time between two renewals.
-const RENEW_EVERY: Duration = Duration::from_millis(1500);
+const RENEW_EVERY: Duration = Duration::from_millis(600);
+/// Time to the next try after one that brought nothing.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Time between two looks of those who wait.
-const LOOK_EVERY: Duration = Duration::from_millis(1000);
+const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// The most that is added to a pause, so that two who wait do not do it in step.
-const JITTER_MAX: Duration = Duration::from_millis(400);
+const JITTER_MAX: Duration = Duration::from_millis(150);
 /// The longest that one call may take.
-const CALL_MAX: Duration = Duration::from_millis(1500);
+const CALL_MAX: Duration = Duration::from_millis(800);
 
 /// Where the Lease is, and who wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,20 +170,23 @@ impl Competitor {
     pub(crate) async fn run(mut self, stop: CancellationToken, stopped: CancellationToken) {
         let mut told = String::new();
         while !stop.is_cancelled() {
-            match self.round().await {
+            let failed = match self.round().await {
                 Ok(()) => {
                     told.clear();
                     self.heard.send_replace(true);
+                    false
                 }
-                Err(error) if error.to_string() != told => {
-                    told = error.to_string();
-                    warn!("the lease can't be kept: {told}");
+                Err(error) => {
+                    if error.to_string() != told {
+                        told = error.to_string();
+                        warn!("the lease can't be kept: {told}");
+                    }
+                    true
                 }
-                Err(_) => {}
-            }
+            };
             self.tell();
             tokio::select! {
-                () = sleep(self.pause()) => {}
+                () = sleep(self.pause(failed)) => {}
                 () = stop.cancelled() => {}
             }
             self.tell();
@@ -238,7 +243,7 @@ impl Competitor {
     }
 
     /// Until the next round; never past the moment at which the lease is to be given up.
-    fn pause(&mut self) -> Duration {
+    fn pause(&mut self, failed: bool) -> Duration {
         self.rounds = self.rounds.wrapping_add(1);
         let seed =
             self.settings.identity.bytes().fold(self.rounds, |seed, byte| {
@@ -248,7 +253,8 @@ impl Competitor {
         match self.election.held {
             Some(held) => {
                 let left = GIVE_UP_AFTER.saturating_sub(held.elapsed());
-                (RENEW_EVERY + jitter).min(left)
+                let pause = if failed { RETRY_AFTER } else { RENEW_EVERY };
+                (pause + jitter).min(left)
             }
             None => LOOK_EVERY + jitter,
         }
@@ -296,13 +302,13 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut election = Election::new("b".to_owned());
         assert_eq!(election.observe(None, start), Step::Take);
-        assert_eq!(election.observe(Some(&lease("", "1", 6)), start), Step::Take);
-        assert_eq!(election.observe(Some(&lease("b", "2", 6)), start), Step::Renew);
-        assert_eq!(election.observe(Some(&lease("a", "3", 6)), at(1)), Step::Wait);
+        assert_eq!(election.observe(Some(&lease("", "1", 3)), start), Step::Take);
+        assert_eq!(election.observe(Some(&lease("b", "2", 3)), start), Step::Renew);
+        assert_eq!(election.observe(Some(&lease("a", "3", 3)), at(1)), Step::Wait);
         // Every renewal begins the wait anew, whatever times are in it.
-        assert_eq!(election.observe(Some(&lease("a", "4", 6)), at(6)), Step::Wait);
-        assert_eq!(election.observe(Some(&lease("a", "4", 6)), at(11)), Step::Wait);
-        assert_eq!(election.observe(Some(&lease("a", "4", 6)), at(12)), Step::Take);
+        assert_eq!(election.observe(Some(&lease("a", "4", 3)), at(3)), Step::Wait);
+        assert_eq!(election.observe(Some(&lease("a", "4", 3)), at(5)), Step::Wait);
+        assert_eq!(election.observe(Some(&lease("a", "4", 3)), at(6)), Step::Take);
         // One that was granted more has more.
         assert_eq!(election.observe(Some(&lease("a", "5", 30)), at(20)), Step::Wait);
         assert_eq!(election.observe(Some(&lease("a", "5", 30)), at(49)), Step::Wait);
@@ -318,7 +324,7 @@ mod tests {
         assert!(election.holds(start + GIVE_UP_AFTER - Duration::from_millis(1)));
         assert!(!election.holds(start + GIVE_UP_AFTER));
         // Even a write whose answer came late, and a look just after it.
-        assert!(GIVE_UP_AFTER + Duration::from_secs(1) < DURATION);
+        assert!(GIVE_UP_AFTER + Duration::from_secs(1) <= DURATION);
         election.wrote(start + Duration::from_secs(9));
         election.lost();
         assert!(!election.holds(start + Duration::from_secs(9)));

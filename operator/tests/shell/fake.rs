@@ -224,6 +224,7 @@ impl Service {
             version: "fake".to_owned(),
             process: boot_counter,
             renewed: false,
+            unanswered: Vec::new(),
         }));
         self.say(from_broker::Message::Reports(control::Reports { replicas, complete: true }));
     }

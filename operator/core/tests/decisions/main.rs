@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod silence;
 mod starts;
 mod wishes;
 
@@ -35,6 +36,10 @@ fn record(revision: u64, isr: &[u8]) -> ShardRecord {
 
 /// A planner that starts from `record`.
 fn starting(record: ShardRecord) -> Planner {
+    starting_at(record, Time(0))
+}
+
+fn starting_at(record: ShardRecord, now: Time) -> Planner {
     let policy = Policy {
         brokers: 3,
         replicas: 3,
@@ -45,16 +50,20 @@ fn starting(record: ShardRecord) -> Planner {
         move_back_after_ms: 2000,
         unclean_election: UncleanElection::Never,
     };
-    Planner::new(policy, vec![record], Time(0))
+    Planner::new(policy, vec![record], now)
 }
 
 /// `broker` connects, in its start `counter`, and tells what it holds; the first of them leads.
 fn connect(planner: &mut Planner, id: u8, start: (u64, u64), renewed: bool) {
+    connect_at(planner, id, start, renewed, Time(0));
+}
+
+fn connect_at(planner: &mut Planner, id: u8, start: (u64, u64), renewed: bool, at: Time) {
     let (counter, process) = start;
     let broker = BrokerId(id.into());
     let start = Start { broker, counter, process };
-    planner.handle(Input::Connected { start, renewed }, Time(0));
-    tell(planner, id, report(id), true, Time(0));
+    planner.handle(Input::Connected { start, renewed }, at);
+    tell(planner, id, report(id), true, at);
 }
 
 /// What `id` holds: the first of them leads.
