@@ -4,9 +4,11 @@
 //! once, as the end of a process does.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use holdfast_protocol::control::control_server::{Control, ControlServer};
 use holdfast_protocol::control::{self, FromBroker, from_broker, to_broker};
@@ -16,6 +18,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+
+/// The longest that the tasks of a killed broker may take to end.
+const END_MAX: Duration = Duration::from_secs(30);
 
 /// What survives a restart: the volume.
 #[derive(Clone, Default)]
@@ -57,14 +62,18 @@ impl Broker {
         loop {
             let port = begin + TRIED.fetch_add(1, Ordering::Relaxed);
             assert!(port < 32_768, "no port is free");
-            if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-                return Self::start(id, shards, &format!("127.0.0.1:{port}"), volume);
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+                return Self::listen(id, shards, listener, volume);
             }
         }
     }
 
     /// Starts on `address`, with what is on `volume`.
-    pub(crate) fn start(id: u32, shards: u32, address: &str, mut volume: Volume) -> Self {
+    pub(crate) fn start(id: u32, shards: u32, address: &str, volume: Volume) -> Self {
+        Self::listen(id, shards, TcpListener::bind(address).unwrap(), volume)
+    }
+
+    fn listen(id: u32, shards: u32, listener: TcpListener, mut volume: Volume) -> Self {
         volume.boot += 1;
         let service = Service {
             id,
@@ -77,12 +86,11 @@ impl Broker {
             .enable_all()
             .build()
             .unwrap();
-        let std_listener = std::net::TcpListener::bind(address).unwrap();
-        std_listener.set_nonblocking(true).unwrap();
-        let address = std_listener.local_addr().unwrap().to_string();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
         let server = ControlServer::new(service.clone());
         runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(std_listener).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             tonic::transport::Server::builder()
                 .add_service(server)
                 .serve_with_incoming(TcpListenerStream::new(listener))
@@ -95,7 +103,9 @@ impl Broker {
     /// Ends it as `kill -9` does; what is left is the volume.
     pub(crate) fn kill(mut self) -> Volume {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // The port is free when this is done, not before; and no runtime may end in another.
+            let ended = std::thread::spawn(move || runtime.shutdown_timeout(END_MAX));
+            ended.join().unwrap();
         }
         self.service.state.lock().unwrap().volume.clone()
     }
