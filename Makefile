@@ -44,7 +44,7 @@ lint: $(DENY) ## formatting, clippy, licences, generated files
 	tests/guarantees --check
 
 $(DENY):
-	cargo install --quiet --locked --root .cache/tools cargo-deny@$(DENY_VERSION)
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root .cache/tools cargo-deny@$(DENY_VERSION)
 
 .PHONY: unit
 unit: ## unit and property tests
