@@ -125,6 +125,8 @@ pub struct Replica {
     durable: Position,
     committed: Position,
     gaps_until: Position,
+    /// The epoch in which the leader gave that checkpoint; 0 where that is not known.
+    checkpoint_epoch: Epoch,
     /// Positions below this one may be missing here, so nobody is served from there.
     clean_point: Position,
     role: Role,
@@ -147,6 +149,7 @@ impl Replica {
             durable: log.end,
             committed: log.committed.min(log.end),
             gaps_until: log.gaps_until,
+            checkpoint_epoch: Epoch(0),
             clean_point: log.gaps_until,
             role: Role::Idle,
             early: BTreeMap::new(),

@@ -38,6 +38,8 @@ marks! {
     EntryNotTaken,
     /// A replica that is being built follows the leader over a gap.
     GapFollowed,
+    /// A replica that is being built meets an unclean election of after its checkpoint.
+    CheckpointOutdated,
     /// A follower is so far behind that the leader no longer has what it needs.
     CheckpointNeeded,
     /// A leader refuses a fetch of an older epoch.

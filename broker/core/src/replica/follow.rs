@@ -123,6 +123,12 @@ impl Replica {
             }
             return;
         };
+        if self.is_bootstrapping() && self.met_unclean_election() {
+            // The elected log may part from that of the checkpoint anywhere below its position.
+            mark!(CheckpointOutdated);
+            self.ask_for_checkpoint(now_ms);
+            return;
+        }
         match self.follows_on(entries.headers(), next) {
             Ok(()) => {
                 for header in entries.headers() {
@@ -160,6 +166,13 @@ impl Replica {
             if header.epoch > self.epoch() || header.epoch < last && !known {
                 return Err(format!("epoch {} after {last} at {expected}", header.epoch));
             }
+            let own = self.history.before(header.position.next());
+            if known && header.epoch != own {
+                return Err(format!(
+                    "epoch {} at {}, where the checkpoint has {own}",
+                    header.epoch, header.position
+                ));
+            }
             last = last.max(header.epoch);
             expected = header.position.next();
         }
@@ -177,8 +190,10 @@ impl Replica {
     fn part(&mut self, epoch: Epoch, end: Position, now_ms: u64) {
         let (_, own) = self.history.end_of(epoch, self.end);
         let to = own.min(end);
-        if to < self.committed && self.settings.rules.keep(Rule::RefuseCut) {
-            self.part_below_committed(to, now_ms);
+        // What a checkpoint stands for is committed, also where it is not filled in yet.
+        let committed = self.committed.max(self.gaps_until);
+        if to < committed && self.settings.rules.keep(Rule::RefuseCut) {
+            self.part_below_committed(to, committed, now_ms);
             return;
         }
         if to < self.end {
@@ -195,22 +210,21 @@ impl Replica {
 
     /// Only an unclean election that was recorded after this log's last entry allows this: the
     /// replica is then built anew. Otherwise it stops, and keeps all that it has.
-    fn part_below_committed(&mut self, to: Position, now_ms: u64) {
-        let record = self.record.as_ref();
-        let unclean = record
-            .and_then(|record| record.unclean_epoch)
-            .is_some_and(|epoch| epoch > self.history.last());
-        if unclean {
+    fn part_below_committed(&mut self, to: Position, committed: Position, now_ms: u64) {
+        if self.met_unclean_election() {
             mark!(CutAfterUnclean);
             self.ask_for_checkpoint(now_ms);
             return;
         }
         mark!(CutRefused);
-        self.halt(Fault::TruncateBelowCommitted {
-            epoch: self.epoch(),
-            to,
-            committed: self.committed,
-        });
+        self.halt(Fault::TruncateBelowCommitted { epoch: self.epoch(), to, committed });
+    }
+
+    /// Whether there was an unclean election after the last epoch of its log, and after its
+    /// checkpoint was made.
+    fn met_unclean_election(&self) -> bool {
+        let unclean = self.record.as_ref().and_then(|record| record.unclean_epoch);
+        unclean.is_some_and(|epoch| epoch > self.history.last().max(self.checkpoint_epoch))
     }
 
     /// It may not go on.
@@ -235,6 +249,7 @@ impl Replica {
         self.history = history;
         self.committed = self.end;
         self.gaps_until = position;
+        self.checkpoint_epoch = self.epoch();
         self.clean_point = position;
         self.fetch();
     }

@@ -96,3 +96,39 @@ fn a_checkpoint_is_asked_for_until_it_comes() {
          diverged 1 e4 at 5 after e1 e1 ends 3 => needs a checkpoint of 1",
     );
 }
+
+#[test]
+fn a_checkpoint_of_before_an_unclean_election_is_not_filled_in() {
+    // The elected log may end before the checkpoint does, and go on otherwise.
+    play(
+        "0/1",
+        "record v4 e4 leader 1/1 isr 1/1 min 1
+         need 1 e4 at 0 after e0
+         built 9 from 0 with 1:0 4:6
+         record v5 e5 leader 2/1 isr 2/1 min 1 unclean 5
+         data 2 e5 at 0 after e0: 0:1 1:1 up to 2 committed 2 => needs a checkpoint of 2
+         ? end 0 builds true
+         tick 100 => asks 2: e5 at 0 after e0 held 0 committed 0 gaps 9
+         data 2 e5 at 0 after e0: 0:1 1:1 up to 2 committed 2 => needs a checkpoint of 2
+         built 5 from 0 with 1:0
+         data 2 e5 at 0 after e0: 0:1 4:1 up to 5 committed 5 => appends 0:1 4:1; asks 2: e5 at 5 after e1 held 0 committed 5 gaps 5",
+    );
+    // Also where it was opened again half built.
+    play(
+        "0/1 epochs 1:0 4:6 end 7 gaps 9 knows v5 e5 leader 2/1 isr 2/1 min 1 unclean 5",
+        "data 2 e5 at 7 after e4: 8:5 up to 9 committed 9 => needs a checkpoint of 2
+         ? end 7 building true",
+    );
+    // What it stands for is all committed: nothing of it is cut as if it were not.
+    play(
+        "0/1 epochs 1:0 4:6 end 8 committed 3 gaps 9 knows v5 e5 leader 2/1 isr 2/1 min 1 unclean 5",
+        "diverged 2 e5 at 8 after e4 e1 ends 5 => needs a checkpoint of 2
+         ? end 8 builds true",
+    );
+    // Another epoch below the checkpoint, and no unclean election that would explain it.
+    play(
+        "0/1 epochs 1:0 4:6 end 7 gaps 9 knows v5 e5 leader 2/1 isr 2/1 min 1",
+        "data 2 e5 at 7 after e4: 8:5 up to 9 committed 9
+         ? halted true",
+    );
+}
