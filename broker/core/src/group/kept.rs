@@ -156,6 +156,7 @@ fn member(kept: KeptMember, now_ms: u64) -> Member {
         join: None,
         sync: None,
         has_synced: true,
+        is_assigned: true,
         is_new: false,
         deadline_ms: 0,
     };

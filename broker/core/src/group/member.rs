@@ -24,6 +24,8 @@ pub(super) struct Member {
     pub(super) sync: Option<Token>,
     /// Whether it has asked for its assignment in this generation.
     pub(super) has_synced: bool,
+    /// Whether it was told what it is assigned in this generation.
+    pub(super) is_assigned: bool,
     /// Whether it still waits for the answer to its first join, and so can't send heartbeats.
     pub(super) is_new: bool,
     /// When it is dead, unless heard of before.
@@ -44,6 +46,7 @@ impl Member {
             join: Some(token),
             sync: None,
             has_synced: false,
+            is_assigned: false,
             is_new: true,
             deadline_ms,
         }

@@ -97,8 +97,8 @@ impl Group {
             return Err(Error::UnknownMember);
         }
         self.check_generation(&commit.member, instance, commit.generation)?;
-        if matches!(self.phase, Phase::Completing { .. }) {
-            // Its streams may be another's in this generation, which has no assignment yet.
+        if self.members.get(&commit.member).is_some_and(|member| !member.is_assigned) {
+            // What it read before may be another's to read in this generation.
             mark!(CommitInRebalance);
             return Err(Error::RebalanceInProgress);
         }

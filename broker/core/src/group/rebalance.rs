@@ -104,6 +104,7 @@ impl Group {
                 continue;
             };
             member.has_synced = false;
+            member.is_assigned = false;
             member.is_new = false;
             member.touch(fx.now_ms);
             if let Some(token) = member.join.take() {

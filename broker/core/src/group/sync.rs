@@ -147,6 +147,7 @@ impl Group {
             return;
         };
         member.touch(fx.now_ms);
+        member.is_assigned = true;
         let synced = Synced {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             protocol: self.protocol.clone().unwrap_or_default(),

@@ -126,6 +126,35 @@ fn members_commit_in_their_generation_only() {
 }
 
 #[test]
+fn nobody_commits_in_a_generation_whose_assignment_it_was_not_given() {
+    let refused = || Err(Error::RebalanceInProgress);
+    let mut driver = Driver::new();
+    let (old, ids) = driver.stable(2);
+    let (leader, other) = (&ids[0], &ids[1]);
+    // Both join again, and only the leader hears of the assignment.
+    let tokens = [driver.send(join(leader)), driver.send(join(other))];
+    let generation = driver.joined(tokens[0]).generation;
+    assert_eq!(generation, old.next());
+    driver.ask(super::driver::sync(generation, leader, &[])).unwrap();
+    assert_eq!(driver.state(), State::Stable);
+    assert_eq!(driver.ask(commit(generation, leader)), committed());
+    assert_eq!(driver.ask(commit(generation, other)), refused(), "its streams may be the leader's");
+    driver.ask(super::driver::sync(generation, other, &[])).unwrap();
+    assert_eq!(driver.ask(commit(generation, other)), committed());
+    // A generation that ends before it has an assignment never was anybody's to commit in.
+    let tokens = [driver.send(join(leader)), driver.send(join(other))];
+    let generation = driver.joined(tokens[0]).generation;
+    let waiting = driver.send(super::driver::sync(generation, other, &[]));
+    let newcomer = driver.member_id();
+    driver.send(join(&newcomer));
+    assert_eq!(driver.error(waiting), Error::RebalanceInProgress);
+    assert_eq!(driver.state(), State::PreparingRebalance);
+    for id in [leader, other] {
+        assert_eq!(driver.ask(commit(generation, id)), refused());
+    }
+}
+
+#[test]
 fn a_commit_is_a_sign_of_life() {
     let mut driver = Driver::new();
     let (generation, ids) = driver.stable(1);
