@@ -153,6 +153,12 @@ impl Shard {
         self.pending.len() >= UNCOMMITTED_ENTRIES_MAX || self.pending_bytes >= UNCOMMITTED_BYTES_MAX
     }
 
+    /// One past the last entry that was taken or followed.
+    #[must_use]
+    pub fn next(&self) -> Position {
+        self.next
+    }
+
     /// Bytes of entries that were taken, and wait for [`Shard::finish`].
     #[must_use]
     pub fn buffered(&self) -> usize {

@@ -25,7 +25,12 @@ pub(super) enum Waiter {
     Catalog(Reply<(), CatalogError>),
     Trim(Reply<Offset, AppendError>, Offset),
     Kept(Kept),
+    /// It is told this refusal, should this replica still lead.
+    Refused(Reply<Appended, AppendError>, AppendError),
 }
+
+/// A batch whose sequence does not follow, and who is to be told so.
+pub(super) type Gap = (StreamId, Reply<Appended, AppendError>, AppendError);
 
 impl<E: Effects> Driver<E> {
     /// Takes one batch. To be called only while [`Driver::takes_appends`].
@@ -41,8 +46,37 @@ impl<E: Effects> Driver<E> {
                     self.committed.push(until, Waiter::Append(reply, appended));
                 }
             },
+            Err(error @ AppendError::OutOfOrderSequence { .. }) => {
+                self.gaps.push((append.stream, reply, error));
+            }
+            // What it was appended before is perhaps not committed yet.
+            Err(error @ AppendError::DuplicateSequence) => {
+                let until = self.core.next();
+                self.committed.push(until, Waiter::Refused(reply, error));
+            }
             Err(error) => {
                 let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    /// Sees to it that those are answered whose sequence does not follow. A leader that was deposed
+    /// and does not know it lacks what another has stored since, and a producer that is told of a
+    /// gap begins a new sequence: what it had sent might then be stored twice. So it is said only
+    /// once something that was appended after its batch came is committed.
+    pub(super) fn confirm_gaps(&mut self) {
+        let gaps = std::mem::take(&mut self.gaps);
+        let Some((stream, ..)) = gaps.first() else { return };
+        // A trim that drops nothing changes nothing.
+        let (start, _) = self.core.kept(*stream);
+        let body = command::TrimStream { start: start.0, bytes: 0 };
+        let barrier = self.core.command_on(*stream, Kind::TrimStream, &body);
+        for (_, reply, error) in gaps {
+            match &barrier {
+                Ok(until) => self.committed.push(*until, Waiter::Refused(reply, error)),
+                Err(refusal) => {
+                    let _ = reply.send(Err(refused(refusal.clone())));
+                }
             }
         }
     }
@@ -192,6 +226,9 @@ impl<E: Effects> Driver<E> {
                 let _ = reply.send(if stored { Ok(()) } else { Err(CatalogError::LeadershipLost) });
             }
             Waiter::Kept(kept) => self.kept(kept, stored),
+            Waiter::Refused(reply, error) => {
+                let _ = reply.send(Err(if stored { error } else { AppendError::NotLeader }));
+            }
         }
     }
 }

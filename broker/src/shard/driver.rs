@@ -20,7 +20,7 @@ use holdfast_protocol::{
 };
 use tracing::{debug, info, warn};
 
-use super::append::Waiter;
+use super::append::{Gap, Waiter};
 use super::effects::Effects;
 use super::groups::Groups;
 use super::housekeeping::Housekeeping;
@@ -79,6 +79,8 @@ pub struct Driver<E> {
     /// Who waits for commitment, and who only for this log to hold the entry.
     pub(super) committed: Waiters<Waiter>,
     pub(super) held: Waiters<Waiter>,
+    /// Those whose sequence does not follow, taken in this turn.
+    pub(super) gaps: Vec<Gap>,
     /// The epoch in which the waits began.
     pub(super) led: Option<Epoch>,
     pub(super) groups: Groups,
@@ -121,6 +123,7 @@ impl<E: Effects> Driver<E> {
             flush_due_ms: None,
             committed: Waiters::default(),
             held: Waiters::default(),
+            gaps: Vec::new(),
             led: None,
             groups: Groups::default(),
             housekeeping: Housekeeping::default(),
@@ -208,6 +211,7 @@ impl<E: Effects> Driver<E> {
 
     /// Carries out what came of what was taken.
     pub fn settle(&mut self) {
+        self.confirm_gaps();
         self.core.finish(self.effects.now_ms());
         self.carry_out();
     }

@@ -1,4 +1,5 @@
-//! A driver over real files, its broker played by the test: what it does about rot.
+//! A driver over real files, its broker played by the test: what it does about rot, and what it
+//! tells producers whose sequence does not follow.
 #![allow(clippy::unwrap_used)] // tests
 
 use std::cell::RefCell;
@@ -9,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_core::replica::{Answer, Fetch, IsrRequest, Settings};
+use holdfast_core::batch::{self, Stamp};
+use holdfast_core::replica::{Answer, Fetch, FetchKey, IsrRequest, Settings};
 use holdfast_core::state::CatalogState;
 use holdfast_log::{Boot, CheckpointJob, Config, Disk, FlushJob, Meta, ShardLog};
 use holdfast_protocol::entry::{Draft, Entries, Kind};
@@ -17,9 +19,13 @@ use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord, Version,
     command, control,
 };
+use holdfast_protocol::{StreamId, TopicId};
+use holdfast_service::{Append, AppendError, Appended, Durability};
 use prost::Message;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{Driver, Effects, Input};
+use super::{AppendCommand, Driver, Effects, Input};
 
 const SHARD: ShardId = ShardId(3);
 const ME: BrokerId = BrokerId(0);
@@ -267,4 +273,103 @@ fn a_leader_resigns_only_where_somebody_may_take_over() {
     driver.handle(Input::Record(record(3, 2, &[0, 1, 2])));
     pass(&mut driver, 20);
     assert!(failure(&driver).is_some(), "it is a member as others now");
+}
+
+/// Hands the leader a batch with this sequence number.
+fn append(
+    driver: &mut Driver<Stage>,
+    first: i32,
+) -> oneshot::Receiver<Result<Appended, AppendError>> {
+    let stamp = Stamp { id: 5, epoch: 0, first, last: first };
+    let append = Append {
+        stream: StreamId { topic: TopicId([1; 16]), partition: 0 },
+        batch: batch::build(1, 0, Some(stamp), b"a message").into(),
+        durability: Durability::Committed,
+        batch_bytes_max: 1024,
+    };
+    let (reply, answer) = oneshot::channel();
+    driver.append(AppendCommand { append, reply });
+    driver.end_turn();
+    answer
+}
+
+/// The other replica has all, and asks for more.
+fn follow(driver: &mut Driver<Stage>) {
+    let end = driver.core().replica().end();
+    let last_epoch = driver.core().replica().last_epoch();
+    let fetch = Fetch {
+        key: FetchKey { epoch: Epoch(2), position: end, last_epoch },
+        incarnation: member(1).incarnation,
+        held: end,
+        committed: end,
+        gaps_until: Position(0),
+    };
+    driver.handle(Input::Fetch(BrokerId(1), fetch));
+    driver.end_turn();
+}
+
+#[test]
+fn that_a_sequence_has_a_gap_is_said_only_by_who_still_leads() {
+    let written = |record| ShardRecord { flush: FlushMode::Async, ..record };
+    for deposed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        make_log(dir.path());
+        let mut driver = open(dir.path());
+        driver.start();
+        driver.handle(Input::Record(written(record(2, 0, &[0, 1]))));
+        driver.end_turn();
+        follow(&mut driver);
+        let mut first = append(&mut driver, 0);
+        follow(&mut driver);
+        assert!(first.try_recv().unwrap().is_ok());
+        // The producer raises its epoch when it hears of a gap, and sends everything again. A
+        // leader that was deposed knows nothing of what another has stored since.
+        let mut gap = append(&mut driver, 2);
+        let mut another = append(&mut driver, 3);
+        assert_eq!(gap.try_recv(), Err(TryRecvError::Empty), "it may not lead any more");
+        let expected = if deposed {
+            driver.handle(Input::Record(written(record(3, 1, &[0, 1]))));
+            driver.end_turn();
+            [AppendError::NotLeader, AppendError::NotLeader]
+        } else {
+            follow(&mut driver);
+            [2, 3].map(|found| AppendError::OutOfOrderSequence { found, expected: 1 })
+        };
+        let [of_gap, of_another] = expected;
+        assert_eq!(gap.try_recv().unwrap(), Err(of_gap));
+        assert_eq!(another.try_recv().unwrap(), Err(of_another));
+    }
+}
+
+#[test]
+fn who_waits_to_hear_of_a_gap_costs_one_entry_a_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    make_log(dir.path());
+    let mut driver = open(dir.path());
+    driver.start();
+    driver.handle(Input::Record(ShardRecord { flush: FlushMode::Async, ..record(2, 0, &[0, 1]) }));
+    driver.end_turn();
+    follow(&mut driver);
+    let _first = append(&mut driver, 0);
+    let end = driver.core().replica().end();
+    let mut answers = Vec::new();
+    for first in [2, 3, 4] {
+        let stamp = Stamp { id: 5, epoch: 0, first, last: first };
+        let append = Append {
+            stream: StreamId { topic: TopicId([1; 16]), partition: 0 },
+            batch: batch::build(1, 0, Some(stamp), b"a message").into(),
+            durability: Durability::Committed,
+            batch_bytes_max: 1024,
+        };
+        let (reply, answer) = oneshot::channel();
+        driver.append(AppendCommand { append, reply });
+        answers.push(answer);
+    }
+    driver.end_turn();
+    assert_eq!(driver.core().replica().end(), end.next());
+    follow(&mut driver);
+    for mut answer in answers {
+        let told = answer.try_recv().unwrap();
+        assert!(matches!(told, Err(AppendError::OutOfOrderSequence { expected: 1, .. })));
+    }
 }
