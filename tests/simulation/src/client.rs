@@ -19,9 +19,6 @@ pub(crate) const PRODUCERS: u32 = 3;
 /// The topic that keeps what is not deleted, and the one that keeps the newest.
 pub(crate) const KEPT: u8 = 1;
 pub(crate) const SHORT: u8 = 101;
-/// So many times a producer hears that its sequence has a gap before it begins a new one. Only
-/// where something was lost: a leader that was deposed and does not know it may say so too.
-const GAPS_MAX: u32 = 3;
 
 /// One producer, to one stream of its own, with one batch on its way at a time.
 #[derive(Debug)]
@@ -35,7 +32,6 @@ pub(crate) struct Client {
     /// Since when it waits for the batch to be stored, ms.
     pub(crate) since_ms: u64,
     attempt: u64,
-    gaps: u32,
 }
 
 /// What a producer sends.
@@ -75,7 +71,6 @@ impl Client {
                 pending: false,
                 since_ms: 0,
                 attempt: 0,
-                gaps: 0,
             })
         };
         (0..SHARDS).flat_map(of).collect()
@@ -191,13 +186,15 @@ impl World {
         if let Reply::Stored(at) = &reply {
             self.checker.acknowledge(client.stream, value, *at);
         }
-        if client.attempt == attempt {
-            client.gaps = if gap { client.gaps + 1 } else { 0 };
-            if client.gaps >= GAPS_MAX && self.losses.had(client.shard) {
-                client.sent.epoch += 1;
-                client.sent.sequence = 0;
-                client.gaps = 0;
-            }
+        if gap && !self.losses.had(client.shard) {
+            let stream = client.stream;
+            self.violate(format!(
+                "{stream:?}: {value} was said not to follow, and nothing was lost"
+            ));
+        } else if gap && client.attempt == attempt {
+            // As producers do that are told so: they take it that what came before is lost.
+            client.sent.epoch += 1;
+            client.sent.sequence = 0;
         }
         if self.dice.chance(self.faults.lost_permille) {
             return;

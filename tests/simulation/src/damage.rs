@@ -23,9 +23,13 @@ pub(crate) struct Damage {
 impl World {
     /// The newest record of a shard that anyone has.
     pub(crate) fn newest(&self, shard: ShardId) -> Option<ShardRecord> {
+        self.kept(shard).chain(self.store.read(shard)).max_by_key(|record| record.version)
+    }
+
+    /// The records of a shard that running brokers have.
+    pub(crate) fn kept(&self, shard: ShardId) -> impl Iterator<Item = ShardRecord> + '_ {
         let processes = self.brokers.iter().filter_map(|broker| broker.process.as_ref());
-        let kept = processes.filter_map(|process| process.drivers[&shard].view().report().record);
-        kept.chain(self.store.read(shard)).max_by_key(|record| record.version)
+        processes.filter_map(move |process| process.drivers[&shard].view().report().record)
     }
 
     /// Whether a broker's present log is in sync by this record.

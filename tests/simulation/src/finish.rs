@@ -1,7 +1,7 @@
 //! Whether everything is well again, and the last judgement.
 
 use holdfast_core::Shard;
-use holdfast_protocol::{Header, Offset, ShardId, StreamId};
+use holdfast_protocol::{Header, Offset, ShardId, ShardRecord, StreamId};
 
 use crate::check::Content;
 use crate::client::{SHORT, placed, topic_of};
@@ -16,9 +16,7 @@ impl World {
     }
 
     fn is_shard_well(&self, shard: ShardId) -> bool {
-        // A store that was restored is found to be behind with the next write; until then nothing
-        // is wrong with who leads.
-        let Some(record) = self.newest(shard) else { return false };
+        let Some(record) = self.newest_alive(shard) else { return false };
         let Some(leader) = record.leader else { return false };
         let Some(leads) = self.core(leader.broker.0, shard) else { return false };
         let end = leads.replica().end();
@@ -30,6 +28,16 @@ impl World {
                     replica.end() == end && replica.committed() == end && replica.held() == end
                 })
             })
+    }
+
+    /// The newest record that anyone who runs knows of. A store that was restored is found to be
+    /// behind with the next write, and so is what an operator wrote that died before it told
+    /// anybody; until then nothing is wrong with who leads.
+    fn newest_alive(&self, shard: ShardId) -> Option<ShardRecord> {
+        let planners = self.operators.iter().filter_map(|operator| operator.planner.as_ref());
+        let planned = planners.flat_map(|planner| planner.records()).filter(|r| r.shard == shard);
+        let kept = self.kept(shard);
+        kept.chain(planned.cloned()).max_by_key(|record| record.version)
     }
 
     fn core(&self, broker: u32, shard: ShardId) -> Option<&Shard> {

@@ -172,6 +172,8 @@ pub(crate) struct World {
     /// No more faults, and no new batches.
     pub(crate) quiet: bool,
     digest: u64,
+    /// What was found wrong in the midst of an event.
+    violation: Option<String>,
     pub(crate) events: u64,
     pub(crate) trace: bool,
 }
@@ -242,6 +244,7 @@ impl World {
             sequence: 0,
             quiet: false,
             digest: 0xcbf2_9ce4_8422_2325,
+            violation: None,
             events: 0,
             trace: std::env::var_os("SIMULATION_TRACE").is_some(),
             clock,
@@ -301,7 +304,13 @@ impl World {
             println!("{at:6} {text}");
         }
         self.take(event)?;
-        self.judge_elections()
+        self.judge_elections()?;
+        self.violation.take().map_or(Ok(()), Err)
+    }
+
+    /// Something is wrong: the run ends with the present event.
+    pub(crate) fn violate(&mut self, what: String) {
+        self.violation.get_or_insert(what);
     }
 
     /// How much waits to happen.
