@@ -34,6 +34,7 @@ pub fn run_beyond(seed: u64) -> Result<Outcome, String> {
         world.broker(broker).disk.kill();
         world.end_process(broker);
     }
+    world.losses.untold = true;
     world.stop_operator(0);
     world.after(100, Event::StartOperator(0));
     for (broker, copy) in others.iter().zip(&copies) {

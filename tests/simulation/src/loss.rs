@@ -21,6 +21,8 @@ pub(crate) struct Losses {
     /// Unclean elections, each judged once.
     elections: BTreeSet<(ShardId, Epoch)>,
     counts: BTreeMap<ShardId, usize>,
+    /// More was damaged than can be made good, and nobody can know.
+    pub(crate) untold: bool,
 }
 
 impl Losses {
