@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -73,6 +73,32 @@ where
             Err(Error::Api { action, kind: kind(), key: key.clone(), source: Box::new(source) })
         }
         Err(_) => Err(Error::Timeout { action, kind: kind(), key: key.clone() }),
+    }
+}
+
+/// How to delete just this object, and no other that has its name since.
+pub(crate) fn exactly<K: ResourceExt>(object: &K) -> DeleteParams {
+    let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+}
+
+/// Deletes just this object; returns whether it was there.
+///
+/// # Errors
+/// Where the API server does not say that it will.
+pub(crate) async fn delete<K>(client: &Client, object: &K) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let key = Key::of(object);
+    let api: Api<K> = Api::namespaced(client.clone(), &key.namespace);
+    let params = exactly(object);
+    match call::<K, _>("delete", &key, api.delete(&key.name, &params)).await {
+        Err(error) if error.code() == Some(404) => Ok(false),
+        other => other.map(|_| true),
     }
 }
 

@@ -14,11 +14,12 @@ use holdfast_api::{Shard, shard::ShardStatus};
 use holdfast_operator::store::{Error, RecordStore, Swap};
 use holdfast_protocol::{ShardId, ShardRecord, Version};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::apply::exactly;
 use crate::names::{self, Key, MANAGER, POLICY_LABEL, SHARDS_ANNOTATION};
 use crate::record;
 
@@ -133,10 +134,11 @@ impl ShardStore {
         let of_policy = format!("{POLICY_LABEL}={}", self.policy);
         let listed = ListParams::default().labels(&of_policy);
         let listed = self.call("list the shard records", self.api.list(&listed)).await?;
-        let params = DeleteParams::default();
         for object in listed.items {
             let name = object.name_any();
-            match self.call("delete a shard record", self.api.delete(&name, &params)).await {
+            let just_this = exactly(&object);
+            let gone = self.api.delete(&name, &just_this);
+            match self.call("delete a shard record", gone).await {
                 Err(error) if !has_code(&error, 404) => return Err(error),
                 Ok(_) | Err(_) => {}
             }

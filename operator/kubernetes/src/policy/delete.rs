@@ -8,21 +8,16 @@ use std::collections::BTreeSet;
 
 use holdfast_api::policy::Reclaim;
 use holdfast_api::{ReplicationPolicy, Topic};
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::DeleteParams;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use tracing::info;
 
 use super::Error;
 use super::observe::Observed;
-use super::volumes;
-use crate::apply::call;
+use crate::apply;
 use crate::build::Objects;
 use crate::context::Context;
 use crate::finalizer;
-use crate::names::{Key, POD_NAME_LABEL, POLICY_FINALIZER};
+use crate::names::{POD_NAME_LABEL, POLICY_FINALIZER};
 
 /// How many Topics a message names.
 const NAMED_MAX: usize = 5;
@@ -81,10 +76,7 @@ async fn is_cleared(observed: &Observed, ctx: &Context) -> Result<bool, Error> {
     if let Some(set) = &observed.stateful_set
         && set.metadata.deletion_timestamp.is_none()
     {
-        let api: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &key.namespace);
-        let params = DeleteParams::background();
-        let gone = api.delete(&key.name, &params);
-        ignore_missing(call::<StatefulSet, _>("delete", key, gone).await)?;
+        apply::delete(&ctx.client, &**set).await?;
         return Ok(false);
     }
     if observed.stateful_set.is_some() || !observed.pods.is_empty() {
@@ -92,23 +84,15 @@ async fn is_cleared(observed: &Observed, ctx: &Context) -> Result<bool, Error> {
     }
     ctx.operators.stop(key).await;
     if !observed.claims.is_empty() {
-        let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &key.namespace);
         for claim in observed.claims.values() {
             if claim.metadata.deletion_timestamp.is_none() {
-                volumes::delete(&api, &Key::of(&**claim), claim).await?;
+                apply::delete(&ctx.client, &**claim).await?;
             }
         }
         return Ok(false);
     }
     ctx.operators.store(key, observed.policy.spec.shards).delete_all().await?;
     Ok(true)
-}
-
-fn ignore_missing<T>(done: Result<T, crate::apply::Error>) -> Result<(), Error> {
-    match done {
-        Err(error) if error.code() == Some(404) => Ok(()),
-        other => other.map(|_| ()).map_err(Error::from),
-    }
 }
 
 /// Deletes objects of the policy that are not among `wanted`: Services of brokers that are no
@@ -121,7 +105,6 @@ pub(super) async fn superfluous(
     wanted: &Objects,
     ctx: &Context,
 ) -> Result<(), Error> {
-    let params = DeleteParams::default();
     let names: BTreeSet<String> = wanted.services.iter().map(ResourceExt::name_any).collect();
     let uid = observed.policy.uid();
     let owned = |owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
@@ -134,19 +117,13 @@ pub(super) async fn superfluous(
             .and_then(|spec| spec.selector.as_ref())
             .is_some_and(|selector| selector.contains_key(POD_NAME_LABEL));
         if !names.contains(name) && selects_a_pod && owned(service.owner_references()) {
-            let key = Key::of(&**service);
-            let api: Api<Service> = Api::namespaced(ctx.client.clone(), &key.namespace);
-            let gone = api.delete(name, &params);
-            ignore_missing(call::<Service, _>("delete", &key, gone).await)?;
+            apply::delete(&ctx.client, &**service).await?;
         }
     }
     if let (None, Some(budget)) = (&wanted.disruption, &observed.disruption)
         && owned(budget.owner_references())
     {
-        let key = &observed.key;
-        let api: Api<PodDisruptionBudget> = Api::namespaced(ctx.client.clone(), &key.namespace);
-        let gone = api.delete(&key.name, &params);
-        ignore_missing(call::<PodDisruptionBudget, _>("delete", key, gone).await)?;
+        apply::delete(&ctx.client, &**budget).await?;
     }
     Ok(())
 }

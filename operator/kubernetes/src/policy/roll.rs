@@ -9,17 +9,16 @@ use std::time::Duration;
 use holdfast_operator_core::{BrokerState, BrokerStatus};
 use holdfast_protocol::BrokerId;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Preconditions};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use tokio::time::timeout;
 
 use super::Error;
 use super::observe::{Observed, is_ready};
 use super::validate::Verdict;
-use crate::apply::call;
+use crate::apply;
 use crate::context::Context;
 use crate::events::Kind;
-use crate::names::{self, CONTAINER, Key, REVISION_LABEL};
+use crate::names::{CONTAINER, REVISION_LABEL};
 
 /// The longest that leaderships may take to move before the broker is asked again.
 const PREPARE_MAX: Duration = Duration::from_secs(10);
@@ -202,16 +201,10 @@ async fn replace(
             return Ok(Step::Wait(format!("what broker {broker} leads is moved to others")));
         }
     }
-    let name = names::pod(&observed.key.name, broker);
-    let key = Key::new(observed.key.namespace.clone(), name.clone());
-    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match call::<Pod, _>("delete", &key, api.delete(&name, &params)).await {
+    match apply::delete(&ctx.client, &**pod).await {
         // Somebody else replaced it, and the watch will tell.
-        Err(error) if matches!(error.code(), Some(404 | 409)) => {}
+        Ok(false) => {}
+        Err(error) if error.code() == Some(409) => {}
         other => {
             other?;
             let about = observed.policy.object_ref(&());

@@ -3,14 +3,14 @@
 
 use holdfast_api::policy::Reclaim;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::Error;
 use super::observe::Observed;
 use super::validate::Verdict;
-use crate::apply::call;
+use crate::apply::{self, call};
 use crate::build::quantity;
 use crate::context::Context;
 use crate::names::{Key, MANAGER};
@@ -43,30 +43,10 @@ pub(super) async fn run(
             }
         } else if storage.reclaim == Reclaim::Delete && claim.metadata.deletion_timestamp.is_none()
         {
-            delete(&api, &key, claim).await?;
+            apply::delete(&ctx.client, &**claim).await?;
         }
     }
     Ok(())
-}
-
-/// Deletes a volume, with everything on it.
-///
-/// # Errors
-/// Where the API server does not say that it will.
-pub(super) async fn delete(
-    api: &Api<PersistentVolumeClaim>,
-    key: &Key,
-    claim: &PersistentVolumeClaim,
-) -> Result<(), Error> {
-    let params = DeleteParams {
-        preconditions: Some(kube::api::Preconditions { uid: claim.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    let deleted = call::<PersistentVolumeClaim, _>("delete", key, api.delete(&key.name, &params));
-    match deleted.await {
-        Err(error) if error.code() == Some(404) => Ok(()),
-        other => other.map(|_| ()).map_err(Error::from),
-    }
 }
 
 /// What a claim asks for, bytes; `None` where it can't be told.

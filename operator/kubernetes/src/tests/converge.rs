@@ -175,6 +175,49 @@ async fn two_active_operators_come_to_the_same() {
 }
 
 #[tokio::test]
+async fn what_is_missed_in_a_gap_is_found_by_the_next_list() {
+    let fake = Fake::new();
+    let operator = operate(&fake, "a");
+    fake.put("holdfast.dev", "topics", topic("audit", "nowhere"));
+    let judged = |generation: u64| {
+        let topic = fake.get("holdfast.dev", "topics", "audit")?;
+        let stalled =
+            topic["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == "Stalled");
+        (stalled?["observedGeneration"] == generation).then_some(())
+    };
+    until("a condition", || judged(1)).await;
+    // Nobody looks at such a Topic again but for a change of it, which no watch tells.
+    idle(&fake).await;
+    fake.break_watches();
+    let mut changed = fake.get("holdfast.dev", "topics", "audit").unwrap();
+    changed["spec"]["policy"] = "elsewhere".into();
+    fake.put("holdfast.dev", "topics", changed);
+    until("a condition of what it is now", || judged(2)).await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn certificates_that_were_taken_away_are_made_again_over_what_was_read() {
+    let fake = Fake::new();
+    let (one, other) = (operate(&fake, "a"), operate(&fake, "b"));
+    fake.put("holdfast.dev", "replicationpolicies", policy("orders", json!({})));
+    all_made(&fake).await;
+    let certificate = |secret: &Value| secret["data"]["broker-0.crt"].as_str().map(str::to_owned);
+    let mut secret = fake.get("", "secrets", "orders-tls").unwrap();
+    let before = certificate(&secret).unwrap();
+    secret["data"].as_object_mut().unwrap().remove("broker-0.crt");
+    fake.put("", "secrets", secret);
+    let made =
+        until("another certificate", || certificate(&fake.get("", "secrets", "orders-tls")?));
+    assert_ne!(made.await, before);
+    idle(&fake).await;
+    one.stop().await;
+    other.stop().await;
+    assert_eq!(fake.state.lock().unwrap().blind, Vec::<String>::new());
+    assert_eq!(authorities(&fake), 1);
+}
+
+#[tokio::test]
 async fn somebody_elses_object_is_left_alone() {
     let fake = Fake::new();
     let theirs = json!({"metadata": {"name": "orders"}, "spec": {"selector": {"app": "web"}}});

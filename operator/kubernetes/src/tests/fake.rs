@@ -241,6 +241,9 @@ impl State {
             Method::DELETE => {
                 self.writes += 1;
                 let current = current.ok_or(missing)?;
+                if asked.body["preconditions"]["uid"].is_null() {
+                    self.blind.push(format!("DELETE {name} of no certain object"));
+                }
                 check(&json!({"metadata": asked.body["preconditions"]}), &current)?;
                 Ok(self.delete(changes, &asked.collection, &name))
             }
