@@ -11,6 +11,7 @@ mod effects;
 mod flusher;
 mod groups;
 mod housekeeping;
+mod left;
 mod node;
 mod open;
 mod rot;

@@ -80,6 +80,8 @@ marks! {
     BuiltAnew,
     /// The checkpoint comes when it is no longer wanted.
     BuildTooLate,
+    /// A replica that holds its shard no more gives its room back.
+    RoomGivenBack,
     /// The incarnation is renewed: the log was damaged.
     RenewedDamaged,
     /// The incarnation is renewed: the machine stopped, and unflushed entries may be lost.
@@ -146,6 +148,12 @@ marks! {
     WishOld,
     /// Leadership goes back to balance.
     MovedBack,
+    /// Newcomers are named beside those who hold a shard.
+    ReplicasNamed,
+    /// Leadership goes to one who stays before others leave.
+    LeaderMovedOff,
+    /// Those who are not to hold a shard any more leave.
+    ReplicasLeft,
 }
 
 #[cfg(feature = "marks")]

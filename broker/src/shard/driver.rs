@@ -93,6 +93,8 @@ pub struct Driver<E> {
     pub(super) failure: Option<String>,
     /// What of its log is lost on this disk, until it is repaired.
     pub(super) rot: Option<Rot>,
+    /// Since when the record has not named this broker, as far as it was seen.
+    pub(super) left_ms: Option<u64>,
 }
 
 impl<E: Effects> Driver<E> {
@@ -131,6 +133,7 @@ impl<E: Effects> Driver<E> {
             later: VecDeque::new(),
             failure: None,
             rot: None,
+            left_ms: None,
         })
     }
 

@@ -67,6 +67,7 @@ impl<E: Effects> Driver<E> {
     pub(super) fn keep_house(&mut self, now_ms: u64) {
         self.checkpoint_if_due(now_ms);
         self.mend(now_ms);
+        self.give_room_back(now_ms);
         if now_ms.saturating_sub(self.housekeeping.retention_ms) >= RETENTION_MS {
             self.housekeeping.retention_ms = now_ms;
             self.drop_deleted();

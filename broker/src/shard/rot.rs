@@ -33,7 +33,7 @@ enum Standing {
     Leads { relief: bool },
     /// It is in sync; whether enough are without it.
     InSync { spare: bool },
-    /// It follows, and is not in sync.
+    /// It follows, and is not in sync; or it holds the shard no more.
     Out,
     /// Nobody leads, or it is not known who.
     Unknown,
@@ -102,6 +102,7 @@ impl<E: Effects> Driver<E> {
         }
         match replica.follows() {
             Some(_) => Standing::Out,
+            None if !self.is_named() => Standing::Out,
             None => Standing::Unknown,
         }
     }
@@ -129,9 +130,16 @@ impl<E: Effects> Driver<E> {
 
     /// Sets the log aside and begins an empty one, which the leader's is fetched into.
     fn build_anew(&mut self) {
+        warn!(shard = %self.shard, "setting the rotten log aside; this replica is built anew from the leader");
+        self.begin_empty();
+        self.effects.count_rot_repaired();
+    }
+
+    /// Sets the log aside and begins an empty one under another name.
+    pub(super) fn begin_empty(&mut self) {
         let shard = self.shard;
         let incarnation = open::new_incarnation(&mut self.effects);
-        warn!(%shard, %incarnation, "setting the rotten log aside; this replica is built anew from the leader");
+        info!(%shard, %incarnation, "an empty log begins");
         let begun = E::blocking(|| open::begin_anew(&mut self.log, incarnation));
         if let Err(error) = begun {
             self.effects.stop_process(&error);
@@ -142,7 +150,6 @@ impl<E: Effects> Driver<E> {
         }
         self.rot = None;
         self.failure = None;
-        self.effects.count_rot_repaired();
         self.publish_all();
     }
 

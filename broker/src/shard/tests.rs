@@ -259,6 +259,46 @@ fn nothing_is_thrown_away_while_nobody_leads() {
 }
 
 #[test]
+fn rot_in_what_nobody_counts_on_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = ShardRecord { replicas: vec![BrokerId(1), BrokerId(2)], ..record(2, 1, &[1, 2]) };
+    let driver = told_of_rot(dir.path(), left);
+    assert_ne!(incarnation(&driver), OLD);
+}
+
+#[test]
+fn who_holds_the_shard_no_more_gives_its_room_back_after_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    make_log(dir.path());
+    let mut driver = open(dir.path());
+    driver.start();
+    let left = |revision| {
+        let of = record(revision, 1, &[1, 2]);
+        ShardRecord { replicas: vec![BrokerId(1), BrokerId(2)], epoch: Epoch(2), ..of }
+    };
+    let back = |revision| ShardRecord { epoch: Epoch(2), ..record(revision, 1, &[1, 2]) };
+    for (now, ms) in [(back(2), 60_000), (left(3), 10_000), (back(4), 10_000), (left(5), 10_000)] {
+        driver.handle(Input::Record(now));
+        driver.end_turn();
+        pass(&mut driver, 0);
+        pass(&mut driver, ms);
+        assert_eq!(incarnation(&driver), OLD, "it counts anew after a change of mind");
+    }
+    pass(&mut driver, 10_000);
+    let given_up = incarnation(&driver);
+    assert_ne!(given_up, OLD, "nobody takes it for what it was");
+    assert_eq!(driver.view().report().end, Position(0));
+    drop(driver);
+    // It knows better than an older record for good.
+    let mut driver = open(dir.path());
+    driver.start();
+    assert_eq!(driver.view().report().record, Some(left(5)));
+    assert_eq!(incarnation(&driver), given_up);
+    pass(&mut driver, 100_000);
+    assert_eq!(incarnation(&driver), given_up, "once is enough");
+}
+
+#[test]
 fn a_leader_resigns_only_where_somebody_may_take_over() {
     let dir = tempfile::tempdir().unwrap();
     let mut driver = told_of_rot(dir.path(), record(2, 0, &[0, 1, 2]));
