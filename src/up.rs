@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use holdfast_api::load::{Loaded, Previous, Source, load_update};
 use holdfast_operator::Operator;
-use holdfast_operator::store::LocalStore;
+use holdfast_operator::store::{LocalStore, RecordStore};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
@@ -83,13 +83,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    let desired = match Desired::new(loaded, stored) {
+    let store = LocalStore::open(&directory.records()).context("can't open the record store")?;
+    let records = store.list().await.context("can't read the record store")?;
+    let desired = match Desired::new(loaded, stored, &records) {
         Ok(desired) => desired,
         Err(problems) => return Ok(refuse(problems.iter())),
     };
     let policy = &desired.policy.spec;
     let base = arguments.port_base.unwrap_or(policy.listeners.kafka.internal.port);
-    let addresses = Addresses::new(base, policy.brokers)?;
+    let addresses = Addresses::new(base, desired.brokers)?;
     addresses.check_free()?;
     let table = stdout().is_terminal() && !arguments.plain;
     if table {
@@ -99,7 +101,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut signals = Signals::new()?;
     directory.store(&desired.to_store())?;
-    let ended = serve(&directory, &desired, &addresses, table, &mut signals).await;
+    let (desired, addresses) = (&desired, &addresses);
+    let ended = serve(&directory, store, desired, addresses, table, &mut signals).await;
     info!("stopped");
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -107,12 +110,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// Starts everything, waits for a signal or a broker that won't start, and stops everything.
 async fn serve(
     directory: &Directory,
+    store: LocalStore,
     desired: &Desired,
     addresses: &Addresses,
     table: bool,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let store = LocalStore::open(&directory.records()).context("can't open the record store")?;
     let mut brokers = Brokers::start(directory, desired, addresses)?;
     let settings = desired.settings(addresses, PATIENCE);
     let operator = Operator::start(settings, store, desired.topics())

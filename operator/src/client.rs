@@ -101,6 +101,7 @@ mod tests {
             cluster_id: "orders".to_owned(),
             policy: Policy {
                 brokers: 1,
+                staying: 1,
                 replicas: 1,
                 min_in_sync_replicas: 1,
                 shards: 1,

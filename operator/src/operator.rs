@@ -444,6 +444,8 @@ fn tell(event: &Event) {
         | Event::FailoverCompleted(_)
         | Event::IsrShrunk { .. }
         | Event::IsrExpanded { .. }
+        | Event::ReplicasMoving { .. }
+        | Event::ReplicasMoved { .. }
         | Event::Adopted { .. } => info!(reason, "{event}"),
     }
 }

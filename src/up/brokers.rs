@@ -65,7 +65,7 @@ impl Brokers {
         addresses: &Addresses,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("can't find this program")?;
-        let count = desired.policy.spec.brokers;
+        let count = desired.brokers;
         let (states, states_rx) = watch::channel(vec![Process::default(); count as usize]);
         let states = Arc::new(states);
         let stop = CancellationToken::new();

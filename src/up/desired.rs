@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_api::load::{Loaded, validate_update};
 use holdfast_api::{ReplicationPolicy, Topic};
 use holdfast_operator::{BrokerAddress, Settings, Snapshot, wanted};
-use holdfast_protocol::{BrokerId, TopicId, command, control};
+use holdfast_protocol::{BrokerId, ShardRecord, TopicId, command, control};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -78,6 +78,8 @@ impl Stored {
 pub(crate) struct Desired {
     pub(crate) policy: ReplicationPolicy,
     pub(crate) cluster_id: String,
+    /// How many brokers run: those that are wanted, and those that still hold replicas.
+    pub(crate) brokers: u32,
     /// Every topic that was ever wanted; those of this run are declared.
     topics: BTreeMap<String, StoredTopic>,
     wanted: Vec<String>,
@@ -90,17 +92,18 @@ impl Desired {
     ///
     /// # Errors
     /// Every change that can't be made.
-    pub(crate) fn new(loaded: Loaded, stored: Option<Stored>) -> Result<Self, Vec<String>> {
+    pub(crate) fn new(
+        loaded: Loaded,
+        stored: Option<Stored>,
+        records: &[ShardRecord],
+    ) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let ignored = ignored(&loaded);
-        if let Some(stored) = &stored {
-            check_policy(&stored.policy, &loaded.policy, &mut problems);
-        }
         let (cluster_id, mut topics) = match stored {
             Some(stored) => (stored.cluster_id, stored.topics),
             None => (Uuid::new_v4().to_string(), BTreeMap::new()),
         };
-        let mut wanted = Vec::new();
+        let mut names = Vec::new();
         for resource in loaded.topics {
             let name = resource.topic_name();
             let known = topics.get(&name);
@@ -110,12 +113,14 @@ impl Desired {
             }
             let id = known.map_or_else(|| TopicId(Uuid::new_v4().into_bytes()), |known| known.id);
             topics.insert(name.clone(), StoredTopic { id, resource });
-            wanted.push(name);
+            names.push(name);
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self { policy: loaded.policy, cluster_id, topics, wanted, ignored })
+        let policy = loaded.policy;
+        let brokers = wanted::brokers(&policy.spec, records);
+        Ok(Self { policy, cluster_id, brokers, topics, wanted: names, ignored })
     }
 
     /// What is kept for the next run.
@@ -136,12 +141,12 @@ impl Desired {
 
     /// What the operator is told.
     pub(crate) fn settings(&self, addresses: &Addresses, patience: Duration) -> Settings {
-        let brokers = (0..self.policy.spec.brokers)
+        let brokers = (0..self.brokers)
             .map(|id| BrokerAddress { id: BrokerId(id), peer: addresses.peer(id).to_string() });
         Settings {
             name: format!("holdfast up, process {}", std::process::id()),
             cluster_id: self.cluster_id.clone(),
-            policy: wanted::policy(&self.policy.spec, self.policy.spec.brokers),
+            policy: wanted::policy(&self.policy.spec, self.brokers),
             brokers: brokers.collect(),
             cluster: self.cluster(addresses),
             patience,
@@ -163,18 +168,7 @@ impl Desired {
                 }],
             }
         };
-        wanted::cluster(spec, (0..spec.brokers).map(broker).collect())
-    }
-}
-
-/// What of the change from `old` to `new` is right on Kubernetes and can't be made here.
-fn check_policy(old: &ReplicationPolicy, new: &ReplicationPolicy, problems: &mut Vec<String>) {
-    let (was, is) = (old.spec.brokers, new.spec.brokers);
-    if is < was {
-        problems.push(format!(
-            "spec.brokers can't be lowered from {was} to {is} here, because replicas do not move \
-             off brokers yet: put the old number back"
-        ));
+        wanted::cluster(spec, (0..self.brokers).map(broker).collect())
     }
 }
 
@@ -198,8 +192,8 @@ mod tests {
 
     #[test]
     fn ids_outlive_a_run_and_partitions_grow() {
-        let first = Desired::new(loaded(12, 3), None).unwrap();
-        let again = Desired::new(loaded(12, 6), Some(first.to_store())).unwrap();
+        let first = Desired::new(loaded(12, 3), None, &[]).unwrap();
+        let again = Desired::new(loaded(12, 6), Some(first.to_store()), &[]).unwrap();
         assert_eq!(first.cluster_id, again.cluster_id);
         let (before, after) = (&first.topics()[0], &again.topics()[0]);
         assert_eq!(before.id, after.id);
@@ -208,11 +202,11 @@ mod tests {
 
     #[test]
     fn a_topic_keeps_its_partitions_whatever_its_resource_is_called() {
-        let first = Desired::new(loaded(12, 6), None).unwrap();
+        let first = Desired::new(loaded(12, 6), None, &[]).unwrap();
         let mut renamed = loaded(12, 3);
         renamed.topics[0].metadata.name = Some("other".to_owned());
         renamed.topics[0].spec.name = Some("orders".to_owned());
-        let problems = Desired::new(renamed, Some(first.to_store())).unwrap_err();
+        let problems = Desired::new(renamed, Some(first.to_store()), &[]).unwrap_err();
         assert!(problems.iter().any(|problem| problem.contains("spec.partitions")), "{problems:?}");
     }
 }

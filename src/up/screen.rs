@@ -68,6 +68,8 @@ fn is_told(event: &Event) -> bool {
         | Event::Resigned { .. }
         | Event::IsrShrunk { .. }
         | Event::IsrExpanded { .. }
+        | Event::ReplicasMoving { .. }
+        | Event::ReplicasMoved { .. }
         | Event::PossibleLoss { .. }
         | Event::VolumeRolledBack { .. }
         | Event::Frozen { .. }

@@ -74,7 +74,7 @@ impl About {
             ),
             data: data.to_owned(),
             bootstrap: addresses.bootstrap(),
-            kafka: (0..spec.brokers).map(|id| addresses.kafka(id).to_string()).collect(),
+            kafka: (0..desired.brokers).map(|id| addresses.kafka(id).to_string()).collect(),
             ignored: desired.ignored.clone(),
         }
     }

@@ -27,6 +27,8 @@ struct File {
     brokers: Vec<Broker>,
     shards: Vec<Shard>,
     topics: Vec<Topic>,
+    /// Shards whose replicas are not where they are wanted.
+    moving: usize,
     /// The newest failover that nobody planned.
     last_failover: Option<Move>,
     /// The newest moves of leadership, planned ones too, oldest first.
@@ -169,6 +171,7 @@ fn file(now: &Now) -> File {
         brokers: (0..now.processes.len()).map(|id| broker(now, id)).collect(),
         shards: status.shards.iter().map(shard).collect(),
         topics: now.snapshot.topics.iter().map(topic).collect(),
+        moving: status.moves.shards,
         last_failover: status.last_failover.as_ref().map(moved),
         moves: status.recent.iter().map(moved).collect(),
     }

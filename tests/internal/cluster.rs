@@ -126,6 +126,7 @@ fn settings(ports: &[Ports], tls: Tls) -> Settings {
         cluster_id: CLUSTER.to_owned(),
         policy: Policy {
             brokers: BROKERS,
+            staying: BROKERS,
             replicas: BROKERS,
             min_in_sync_replicas: 2,
             shards: SHARDS,

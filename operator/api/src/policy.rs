@@ -60,7 +60,8 @@ pub const NAME_LENGTH_MAX: usize = 40;
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationPolicySpec {
     /// How many brokers to run, 1 to 64. This is what `kubectl scale` changes. At least as many
-    /// as replicas.
+    /// as replicas. Replicas move to new brokers, and off those with the highest numbers before
+    /// these are stopped.
     #[serde(default = "default_brokers")]
     #[schemars(range(min = 1, max = 64))]
     pub brokers: u32,

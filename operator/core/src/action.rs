@@ -127,6 +127,24 @@ pub enum Event {
         /// All of them now.
         isr: Vec<BrokerId>,
     },
+    /// Replicas go to other brokers: these hold the shard as soon as they have caught up.
+    ReplicasMoving {
+        /// The shard.
+        shard: ShardId,
+        /// Who come.
+        to: Vec<BrokerId>,
+        /// Who go then.
+        from: Vec<BrokerId>,
+    },
+    /// The replicas are where they are wanted.
+    ReplicasMoved {
+        /// The shard.
+        shard: ShardId,
+        /// Who hold it no more.
+        gone: Vec<BrokerId>,
+        /// Who hold it.
+        replicas: Vec<BrokerId>,
+    },
     /// An unclean election: acknowledged messages may be lost.
     PossibleLoss {
         /// Of which shard.
@@ -198,6 +216,18 @@ impl fmt::Display for Event {
                 list(joined),
                 list(isr)
             ),
+            Self::ReplicasMoving { shard, to, from } if from.is_empty() => {
+                write!(f, "shard {shard}: broker {} is to hold it too", list(to))
+            }
+            Self::ReplicasMoving { shard, to, from } => {
+                write!(f, "shard {shard}: to broker {} instead of {}", list(to), list(from))
+            }
+            Self::ReplicasMoved { shard, gone, replicas } => write!(
+                f,
+                "shard {shard}: broker {} holds it no more, replicas: {}",
+                list(gone),
+                list(replicas)
+            ),
             Self::PossibleLoss { shard, leader, epoch, loss } => write!(
                 f,
                 "shard {shard}: possible loss: broker {} was elected uncleanly in epoch {epoch} \
@@ -240,6 +270,8 @@ impl Event {
             Self::Resigned { .. } => "LeaderResigned",
             Self::IsrShrunk { .. } => "IsrShrunk",
             Self::IsrExpanded { .. } => "IsrExpanded",
+            Self::ReplicasMoving { .. } => "ReplicasMoving",
+            Self::ReplicasMoved { .. } => "ReplicasMoved",
             Self::PossibleLoss { .. } => "PossibleLoss",
             Self::VolumeRolledBack { .. } => "VolumeRolledBack",
             Self::Frozen { .. } => "RecordsFrozen",
@@ -260,4 +292,8 @@ pub(crate) enum Intent {
     Settings,
     Starts,
     Adopt,
+    /// Names who are to hold the shard, beside those who do.
+    Name,
+    /// Takes out who are to hold it no more.
+    Leave,
 }

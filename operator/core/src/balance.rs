@@ -1,6 +1,6 @@
 //! Planned moves back to the preferred leaders.
 
-use holdfast_protocol::{Member, ShardRecord};
+use holdfast_protocol::{BrokerId, Member, ShardRecord};
 
 use crate::election::could_lead;
 use crate::replica::{Holder, find};
@@ -19,9 +19,18 @@ pub(crate) fn wanted(record: &ShardRecord, holders: &[Holder<'_>]) -> Option<Mem
     if leader.broker == preferred {
         return None;
     }
-    let member = could_lead(record, preferred, holders)?;
-    let now = find(leader.broker, holders)?.report?;
-    let then = find(preferred, holders)?.report?;
+    could_take_over(record, preferred, holders)
+}
+
+/// `broker`, where it could take over from the present leader now.
+pub(crate) fn could_take_over(
+    record: &ShardRecord,
+    broker: BrokerId,
+    holders: &[Holder<'_>],
+) -> Option<Member> {
+    let member = could_lead(record, broker, holders)?;
+    let now = find(record.leader?.broker, holders)?.report?;
+    let then = find(broker, holders)?.report?;
     let serves = now.leading && now.leads_epoch == record.epoch;
     let close = then.last_epoch == now.last_epoch && then.end.plus(MOVE_LAG_ENTRIES_MAX) >= now.end;
     (serves && close).then_some(member)

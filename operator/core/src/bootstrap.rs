@@ -3,14 +3,13 @@
 use holdfast_protocol::{BrokerId, Epoch, Member, ShardId, ShardRecord, Version};
 
 use crate::input::Report;
+use crate::placement;
 use crate::policy::Policy;
 
 /// Where the replicas of `shard` go, the preferred leader first.
 pub(crate) fn replicas(policy: &Policy, shard: ShardId) -> Vec<BrokerId> {
-    let brokers = policy.brokers.max(1);
-    (0..policy.replicas.min(brokers))
-        .map(|index| BrokerId((shard.0 % brokers + index) % brokers))
-        .collect()
+    let Policy { staying, replicas, shards, .. } = *policy;
+    placement::initial(staying, replicas, shards).remove(&shard).unwrap_or_default()
 }
 
 /// The first record of `shard`, once all its replicas have reported; `None` until then.
@@ -51,6 +50,7 @@ mod tests {
     fn policy(brokers: u32, replicas: u32) -> Policy {
         Policy {
             brokers,
+            staying: brokers,
             replicas,
             min_in_sync_replicas: 2,
             shards: 12,
@@ -59,18 +59,6 @@ mod tests {
             move_back_after_ms: 2000,
             unclean_election: UncleanElection::Never,
         }
-    }
-
-    #[test]
-    fn replicas_follow_each_other_round_the_brokers() {
-        let layout = |brokers, count, shard| -> Vec<u32> {
-            let ids = replicas(&policy(brokers, count), ShardId(shard));
-            ids.into_iter().map(|id| id.0).collect()
-        };
-        assert_eq!(layout(3, 3, 0), [0, 1, 2]);
-        assert_eq!(layout(3, 3, 4), [1, 2, 0]);
-        assert_eq!(layout(5, 3, 4), [4, 0, 1]);
-        assert_eq!(layout(1, 1, 7), [0]);
     }
 
     #[test]

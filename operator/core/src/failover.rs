@@ -31,13 +31,15 @@ pub enum Reason {
     Stopping,
     /// Planned: back to the preferred leader.
     Balance,
+    /// Planned: the leader's replica goes to another broker.
+    Moving,
 }
 
 impl Reason {
     /// Whether the operator chose the moment.
     #[must_use]
     pub fn is_planned(self) -> bool {
-        matches!(self, Self::Stopping | Self::Balance)
+        matches!(self, Self::Stopping | Self::Balance | Self::Moving)
     }
 }
 
@@ -51,6 +53,7 @@ impl fmt::Display for Reason {
             Self::Vacant => f.write_str("no leader"),
             Self::Stopping => f.write_str("the leader is being stopped"),
             Self::Balance => f.write_str("back to the preferred leader"),
+            Self::Moving => f.write_str("the leader's replica goes to another broker"),
         }
     }
 }

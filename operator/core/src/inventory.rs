@@ -27,10 +27,12 @@ pub(crate) fn is_ahead(report: &Report, stored: Option<&ShardRecord>) -> bool {
 /// Whether enough replicas have told what they know for a newer record to be noticed, should the
 /// store have lost one. Whatever was committed under it is known to as many replicas as the
 /// minimum, so among so many live ones is one of those. Where the minimum is no majority that may
-/// be more than it takes to commit: the shard is not held up for it.
-pub(crate) fn is_vouched_for(record: &ShardRecord, holders: &[Holder<'_>]) -> bool {
+/// be more than it takes to commit: the shard is not held up for it. A record that names more than
+/// the `wanted` replicas, as some are to leave, needs as many more.
+pub(crate) fn is_vouched_for(record: &ShardRecord, wanted: u32, holders: &[Holder<'_>]) -> bool {
     let min = record.min_in_sync_replicas as usize;
-    let needed = (record.replicas.len() + 1).saturating_sub(min).min(min);
+    let all = (record.replicas.len() + 1).saturating_sub(min);
+    let needed = if 2 * min > wanted as usize { all } else { all.min(min) };
     let tells = |holder: &&Holder<'_>| {
         holder.liveness == Liveness::Live
             && holder.report.is_some()
@@ -116,7 +118,7 @@ mod tests {
             let mut record = record(of);
             record.replicas = vec![BrokerId(0), BrokerId(1), BrokerId(2)];
             let reports = holders(brokers);
-            assert_eq!(is_vouched_for(&record, &reports.view()), vouched, "{of} | {brokers}");
+            assert_eq!(is_vouched_for(&record, 3, &reports.view()), vouched, "{of} | {brokers}");
         }
     }
 

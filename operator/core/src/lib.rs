@@ -12,6 +12,7 @@
 //! - only a live member of the in-sync replicas, reporting the recorded incarnation, is elected
 //!   (`election`); anything else is an unclean election, recorded as one (`unclean`);
 //! - the in-sync replicas never shrink below the policy's minimum (`fence`, `isr_request`);
+//! - a replica is left out for good only where all that are to stay are in sync (`planner/moves`);
 //! - a store that went back in time is noticed before anything is decided from it (`inventory`);
 //! - a broker whose volume went back in time is not taken for what it was (`starts`).
 
@@ -27,6 +28,7 @@ mod inventory;
 mod isr_request;
 #[cfg(feature = "ablation")]
 mod model;
+mod placement;
 mod planner;
 mod policy;
 mod replica;
@@ -41,7 +43,7 @@ pub use action::{Action, Event, Message};
 pub use broker::Loss;
 pub use failover::{Failover, Reason};
 pub use input::{Input, IsrRequest, Report, WriteOutcome};
-pub use planner::Planner;
+pub use planner::{Moves, Obstacle, Planner};
 pub use policy::{Policy, Time};
 pub use rules::{Rule, Rules};
 pub use status::{BrokerState, BrokerStatus, ShardCondition, ShardStatus, Status};

@@ -2,6 +2,7 @@
 //! what a finished write means is in `written`.
 
 mod decide;
+mod moves;
 mod proof;
 mod written;
 
@@ -15,8 +16,12 @@ use crate::failover::Failovers;
 use crate::input::{Input, IsrRequest, Report};
 use crate::inventory;
 use crate::policy::{Policy, Time};
+use crate::replica::named;
 use crate::rules::{Rule, Rules};
 use crate::starts;
+
+pub(crate) use moves::Naming;
+pub use moves::{Moves, Obstacle};
 
 /// Decides who leads which shard. See the crate's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,8 +56,22 @@ pub(crate) struct Shard {
     stored: Option<Version>,
     /// The leader's request, waiting for the write under way. One, for a leader has one pending.
     request: Option<IsrRequest>,
+    /// Newcomers were named, and not enough are known to know of it.
+    naming: Option<Naming>,
     /// The furthest commit position that anyone told.
     pub(crate) committed_seen: Position,
+}
+
+impl Shard {
+    /// Whether nothing is under way, and its newest record is known.
+    fn is_idle(&self) -> bool {
+        self.write.is_none() && !self.reading && !self.frozen
+    }
+
+    /// The record when the write under way is done.
+    fn next_record(&self) -> Option<&ShardRecord> {
+        self.write.as_ref().map(|write| &write.record).or(self.record.as_ref())
+    }
 }
 
 /// A write under way.
@@ -84,6 +103,7 @@ impl Planner {
         };
         for record in records {
             let shard = planner.shards.entry(record.shard).or_default();
+            shard.naming = Naming::of_other(&record, &planner.policy);
             shard.stored = Some(record.version);
             shard.record = Some(record);
         }
@@ -276,9 +296,14 @@ impl Planner {
         let news = self.brokers.get_mut(&id).is_some_and(|b| b.bury(loss, self.now));
         let ended = matches!(loss, Loss::Refused | Loss::Gone);
         let stopped = ended && self.brokers.get(&id).is_some_and(|broker| broker.stopping);
+        // One that holds nothing was perhaps never there: it is new, or about to go.
+        let missed = self
+            .shards
+            .values()
+            .any(|shard| shard.record.as_ref().is_none_or(|record| named(record).contains(&id)));
         if news && stopped {
             self.tell(Event::BrokerStopped { broker: id });
-        } else if news {
+        } else if news && missed {
             self.tell(Event::BrokerLost { broker: id, loss });
         }
         news

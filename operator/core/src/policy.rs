@@ -19,7 +19,9 @@ impl Time {
 pub struct Policy {
     /// How many brokers there are, with ids from 0.
     pub brokers: u32,
-    /// How many of them hold each shard; at most `brokers`.
+    /// How many of them stay: replicas move off those with an id from here on. At most `brokers`.
+    pub staying: u32,
+    /// How many of those hold each shard; at most `staying`.
     pub replicas: u32,
     /// Fewest in-sync replicas under which anything is committed; at most `replicas`.
     pub min_in_sync_replicas: u32,

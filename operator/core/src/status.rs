@@ -6,8 +6,8 @@ use holdfast_protocol::{BrokerId, Member, Position, ShardId, ShardRecord};
 
 use crate::broker::{Liveness, Loss};
 use crate::failover::Failover;
-use crate::planner::{Planner, Shard};
-use crate::replica::{Standing, standing};
+use crate::planner::{Moves, Planner, Shard};
+use crate::replica::{Standing, named, standing};
 
 /// Everything, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub struct Status {
     pub under_replicated: usize,
     /// Shards with fewer working in-sync replicas than the minimum: nothing is committed.
     pub under_min_isr: usize,
+    /// Shards whose replicas are not where they are wanted.
+    pub moves: Moves,
+    /// Whether every shard's record is the newest, as far as brokers would know. Until then more
+    /// brokers may hold replicas than the records name.
+    pub is_certain: bool,
+    /// How many brokers, from 0 on, hold replicas by any record that the store has or a broker told.
+    pub brokers_named: u32,
     /// The newest failover that nobody planned.
     pub last_failover: Option<Failover>,
     /// The newest moves of leadership, planned ones too, oldest first.
@@ -119,9 +126,24 @@ impl Planner {
                 .rfind(|failover| !failover.reason.is_planned())
                 .cloned(),
             recent: self.failovers.recent().cloned().collect(),
+            moves: self.moves(),
+            is_certain: self.shards.values().all(|shard| self.is_certain(shard)),
+            brokers_named: self.brokers_named(),
             brokers,
             shards,
         }
+    }
+
+    fn is_certain(&self, shard: &Shard) -> bool {
+        let vouched = shard.record.as_ref().is_some_and(|record| self.is_vouched_for(record));
+        vouched && !shard.frozen
+    }
+
+    fn brokers_named(&self) -> u32 {
+        let reports = self.brokers.values().flat_map(|broker| broker.reports.values());
+        let told = reports.filter_map(|report| report.record.as_ref());
+        let named = self.records().chain(told).flat_map(named);
+        named.map(|broker| broker.0.saturating_add(1)).max().unwrap_or(0)
     }
 
     fn shard_status(&self, id: ShardId, shard: &Shard, working: usize) -> ShardStatus {

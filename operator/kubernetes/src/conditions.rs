@@ -12,6 +12,8 @@ pub(crate) const READY: &str = "Ready";
 pub(crate) const RECONCILING: &str = "Reconciling";
 /// True where it can't go on without somebody's help.
 pub(crate) const STALLED: &str = "Stalled";
+/// Whether every replica is where it is wanted.
+pub(crate) const BALANCED: &str = "Balanced";
 /// True where messages that were acknowledged may be missing since an unclean election.
 pub(crate) const POSSIBLE_LOSS: &str = "PossibleLoss";
 /// Why: nobody who could lead had all that was acknowledged.

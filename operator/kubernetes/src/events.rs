@@ -183,6 +183,8 @@ fn shard_of(event: &Told) -> Option<ShardId> {
         | Told::Resigned { shard, .. }
         | Told::IsrShrunk { shard, .. }
         | Told::IsrExpanded { shard, .. }
+        | Told::ReplicasMoving { shard, .. }
+        | Told::ReplicasMoved { shard, .. }
         | Told::PossibleLoss { shard, .. }
         | Told::Frozen { shard, .. }
         | Told::Adopted { shard, .. } => Some(*shard),
@@ -205,6 +207,8 @@ fn kind(event: &Told) -> Kind {
         | Told::BrokerLost { .. } => Kind::Warning,
         Told::LeaderElected { .. }
         | Told::IsrExpanded { .. }
+        | Told::ReplicasMoving { .. }
+        | Told::ReplicasMoved { .. }
         | Told::Adopted { .. }
         | Told::BrokerBack { .. }
         | Told::BrokerStopped { .. }

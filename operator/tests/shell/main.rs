@@ -41,6 +41,7 @@ fn settings(addresses: &[String], detection_timeout_ms: u64) -> Settings {
         cluster_id: "orders".to_owned(),
         policy: Policy {
             brokers: 3,
+            staying: 3,
             replicas: 3,
             min_in_sync_replicas: 2,
             shards: SHARDS,

@@ -35,6 +35,8 @@ impl Moves {
             | Event::Frozen { .. } => true,
             Event::LeaderElected { .. }
             | Event::BrokerBack { .. }
+            | Event::ReplicasMoving { .. }
+            | Event::ReplicasMoved { .. }
             | Event::IsrShrunk { .. }
             | Event::IsrExpanded { .. }
             | Event::Adopted { .. } => false,

@@ -30,6 +30,7 @@ pub struct Operator {
 fn policy(setup: &Setup) -> Policy {
     Policy {
         brokers: 3,
+        staying: 3,
         replicas: 3,
         min_in_sync_replicas: setup.min_in_sync,
         shards: 1,

@@ -6,6 +6,7 @@
 use holdfast_protocol::{FlushMode, Offset, ShardId, UncleanElection};
 
 use crate::client::placed;
+use crate::moves::Wants;
 use crate::world::{BROKERS, Event, Outcome, QUIET_MS, SHARDS, World, finished};
 
 /// When the copies are made, when they are put back, and when all is over, ms.
@@ -20,7 +21,7 @@ const AWAY_MS: u64 = 6_000;
 /// # Errors
 /// What was lost, or that nobody stopped.
 pub fn run_beyond(seed: u64) -> Result<Outcome, String> {
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, Wants::steady());
     world.shape.flush = FlushMode::Sync;
     world.shape.unclean = UncleanElection::Never;
     world.begin_cluster();

@@ -40,6 +40,8 @@ pub(crate) struct Broker {
     /// Flushes that have begun are done then, ms.
     flushes_until_ms: u64,
     pub(crate) is_full: bool,
+    /// It is not wanted: nobody starts it.
+    pub(crate) is_absent: bool,
     /// It is not elected again before then, ms.
     pub(crate) resigned_until_ms: u64,
     /// It runs a release until then that does not know what its leaders write, ms.
@@ -85,6 +87,7 @@ impl Broker {
             flush_ms: FLUSH_MS,
             flushes_until_ms: 0,
             is_full: false,
+            is_absent: false,
             resigned_until_ms: 0,
             old_until_ms: 0,
             rotten: false,
@@ -134,7 +137,7 @@ impl World {
 
     /// Starts the process, if it does not run.
     pub(crate) fn start_broker(&mut self, id: u32) {
-        if self.brokers[id as usize].process.is_some() {
+        if self.brokers[id as usize].process.is_some() || self.brokers[id as usize].is_absent {
             return;
         }
         self.broker(id).run += 1;

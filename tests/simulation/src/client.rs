@@ -8,7 +8,7 @@ use holdfast_service::{Append, AppendError, Appended, Durability};
 use tokio::sync::oneshot;
 
 use crate::answer::{Awaited, Who};
-use crate::world::{At, BROKERS, Event, SHARDS, World};
+use crate::world::{At, Event, SHARDS, World};
 
 /// A client waits this long for an answer, ms.
 const TIMEOUT_MS: u64 = 3_000;
@@ -106,7 +106,7 @@ impl World {
     pub(crate) fn client_step(&mut self, number: usize) {
         let (quiet, now) = (self.quiet, self.now());
         let leader = self.leader_of(self.clients[number].shard);
-        let guess = u32::try_from(self.dice.below(u64::from(BROKERS))).unwrap_or(0);
+        let guess = self.some_machine();
         let client = &mut self.clients[number];
         if !client.pending {
             if quiet {
@@ -130,7 +130,7 @@ impl World {
             let process = self.brokers[*id as usize].process.as_ref();
             process.is_some_and(|process| process.drivers[&shard].view().leads())
         };
-        let leaders: Vec<u32> = (0..BROKERS).filter(leads).collect();
+        let leaders: Vec<u32> = self.machines().filter(leads).collect();
         self.dice.pick(&leaders).copied()
     }
 

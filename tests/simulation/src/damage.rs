@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use holdfast_protocol::{Incarnation, ShardId, ShardRecord};
 
-use crate::world::{BROKERS, Event, SHARDS, World};
+use crate::world::{Event, SHARDS, World};
 
 /// After some damage there is no other for this long, ms.
 const PAUSE_MS: u64 = 5_000;
@@ -45,13 +45,14 @@ impl World {
         if self.now() < self.faults.no_damage_until_ms {
             return false;
         }
-        let all_run = self.brokers.iter().all(|broker| broker.process.is_some());
+        let all_run =
+            self.brokers.iter().all(|broker| broker.is_absent || broker.process.is_some());
         let records: Vec<_> = (0..SHARDS).map(|shard| self.newest(ShardId(shard))).collect();
-        let others = (0..BROKERS).filter(|id| *id != broker);
-        let held = all_run
-            && records.iter().all(|record| {
-                record.as_ref().is_some_and(|r| others.clone().all(|id| self.is_in_sync(id, r)))
-            });
+        let others_have = |record: &ShardRecord| {
+            let mut others = record.replicas.iter().filter(|other| other.0 != broker);
+            others.all(|other| self.is_in_sync(other.0, record))
+        };
+        let held = all_run && records.iter().all(|record| record.as_ref().is_some_and(others_have));
         held && self
             .faults
             .damaged
@@ -71,7 +72,11 @@ impl World {
                 now.zip(&damage.before).all(|(now, before)| now != *before)
             }
         };
-        noticed && records.iter().flatten().all(|record| self.is_in_sync(damage.broker, record))
+        noticed
+            && records.iter().flatten().all(|record| {
+                let named = record.replicas.iter().any(|broker| broker.0 == damage.broker);
+                !named || self.is_in_sync(damage.broker, record)
+            })
     }
 
     fn note_damage(&mut self, broker: u32, bit: bool) {

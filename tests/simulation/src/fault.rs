@@ -7,9 +7,10 @@ use holdfast_log::simulated::Snapshot;
 
 use crate::damage::Damage;
 use crate::dice::Dice;
-use crate::world::{BROKERS, Event, OPERATORS, World};
+use crate::moves::MACHINES_MAX;
+use crate::world::{Event, OPERATORS, World};
 
-pub(crate) const NODES: usize = BROKERS as usize + OPERATORS;
+pub(crate) const NODES: usize = MACHINES_MAX as usize + OPERATORS;
 
 /// What is wrong at present.
 #[derive(Debug)]
@@ -142,7 +143,7 @@ impl World {
         if self.quiet {
             return;
         }
-        let broker = u32::try_from(self.dice.below(u64::from(BROKERS))).unwrap_or(0);
+        let broker = self.some_machine();
         let kinds = self.faults.kinds.clone();
         if let Some(kind) = self.dice.pick(&kinds).copied() {
             self.strike(kind, broker);
@@ -160,7 +161,7 @@ impl World {
         match kind {
             Kind::Kill => self.kill(broker),
             Kind::Power => self.power(broker),
-            Kind::PowerOfAll => (0..BROKERS).for_each(|broker| self.power(broker)),
+            Kind::PowerOfAll => self.machines().for_each(|broker| self.power(broker)),
             Kind::PowerOfOthers => self.power_of_others(broker),
             Kind::Restart => self.restart(broker),
             Kind::Pause => self.pause(broker, for_ms),

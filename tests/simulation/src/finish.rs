@@ -5,13 +5,13 @@ use holdfast_protocol::{Header, Offset, ShardId, ShardRecord, StreamId};
 
 use crate::check::Content;
 use crate::client::{SHORT, placed, topic_of};
-use crate::world::{BROKERS, SHARDS, World};
+use crate::world::{SHARDS, World};
 
 impl World {
     /// Every shard is led, all replicas are in sync and equally far, and nobody waits.
     pub(crate) fn is_well(&self) -> bool {
         self.clients.iter().all(|client| !client.pending)
-            && !self.brokers.iter().any(|broker| broker.rotten)
+            && !self.brokers.iter().any(|broker| broker.rotten && !broker.is_absent)
             && (0..SHARDS).all(|shard| self.is_shard_well(ShardId(shard)))
     }
 
@@ -21,8 +21,8 @@ impl World {
         let Some(leads) = self.core(leader.broker.0, shard) else { return false };
         let end = leads.replica().end();
         leads.replica().confirmed() == Some(record.epoch)
-            && record.isr.len() == BROKERS as usize
-            && (0..BROKERS).all(|broker| {
+            && self.is_placed(&record)
+            && self.holders(shard).into_iter().all(|broker| {
                 self.core(broker, shard).is_some_and(|core| {
                     let replica = core.replica();
                     replica.end() == end && replica.committed() == end && replica.held() == end
@@ -55,7 +55,7 @@ impl World {
         let mut text = String::new();
         for (shard, record) in self.store.records() {
             text.push_str(&format!("\n{shard}: {record:?}"));
-            for broker in 0..BROKERS {
+            for broker in self.machines() {
                 match self.core(broker, *shard) {
                     None => text.push_str(&format!("\n  {broker}: does not run")),
                     Some(core) => {
@@ -86,7 +86,9 @@ impl World {
     /// Judges what is there in the end.
     pub(crate) fn judge(&mut self) -> Result<(), String> {
         for shard in (0..SHARDS).map(ShardId) {
-            let states: Vec<Option<Vec<u8>>> = (0..BROKERS)
+            let states: Vec<Option<Vec<u8>>> = self
+                .holders(shard)
+                .into_iter()
                 .map(|broker| {
                     let core = self.core(broker, shard)?;
                     Some(core.state().encode(core.replica().history()))
@@ -111,12 +113,13 @@ impl World {
     fn judge_streams(&self) -> Result<(), String> {
         for client in &self.clients {
             let (shard, stream) = (client.shard, client.stream);
-            let Some(core) = (0..BROKERS).find_map(|broker| self.core(broker, shard)) else {
+            let holders = self.holders(shard);
+            let Some(core) = holders.iter().find_map(|broker| self.core(*broker, shard)) else {
                 return Err(format!("shard {shard}: nobody runs"));
             };
             let known = core.state().stream(stream);
             let (start, end) = known.map_or_else(Default::default, |of| (of.start, of.end));
-            for broker in 0..BROKERS {
+            for broker in holders {
                 let Some(process) = &self.brokers[broker as usize].process else { continue };
                 let reader = &process.drivers[&shard].view().reader;
                 let held = match reader.read_stream(stream, start, end, usize::MAX, true) {
@@ -153,7 +156,9 @@ impl World {
 
     /// That the topics are there which were said to be declared.
     fn judge_catalog(&self) -> Result<(), String> {
-        let Some(core) = (0..BROKERS).find_map(|broker| self.core(broker, ShardId::CATALOG)) else {
+        let shard = ShardId::CATALOG;
+        let mut holders = self.holders(shard).into_iter();
+        let Some(core) = holders.find_map(|broker| self.core(broker, shard)) else {
             return Err("nobody has the catalog".to_owned());
         };
         let topics = core.state().catalog().topics();
@@ -166,7 +171,8 @@ impl World {
     /// Up to where a group has come.
     fn cursor(&self, group: &str, stream: StreamId) -> Offset {
         let of = |shard: u32| {
-            let core = (0..BROKERS).find_map(|broker| self.core(broker, ShardId(shard)))?;
+            let mut holders = self.holders(ShardId(shard)).into_iter();
+            let core = holders.find_map(|broker| self.core(broker, ShardId(shard)))?;
             Some(core.state().group(group)?.cursors.get(&stream)?.offset)
         };
         (0..SHARDS).find_map(of).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! What ends what is wrong.
 
 use crate::fault::NODES;
-use crate::world::{BROKERS, Event, World};
+use crate::world::{Event, World};
 
 /// What ends a fault.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl World {
         self.store.away_until_ms = 0;
         self.stop_operator(1);
         self.after(1, Event::StartOperator(0));
-        for broker in 0..BROKERS {
+        for broker in self.machines() {
             let machine = self.broker(broker);
             machine.paused_until_ms = 0;
             machine.old_until_ms = 0;

@@ -6,8 +6,7 @@
 //! no copy of what is committed is left. The checkers ([`check`]) share nothing with the system:
 //! they know what clients were told and what readers saw.
 //!
-//! Not simulated here: doors and gRPC, which are shown with real processes, and moving replicas
-//! between brokers, which is not built.
+//! Not simulated here: doors and gRPC, which are shown with real processes.
 
 mod admin;
 mod answer;
@@ -23,6 +22,7 @@ mod finish;
 mod heal;
 mod loss;
 mod member;
+mod moves;
 mod operator;
 mod peer;
 mod reader;

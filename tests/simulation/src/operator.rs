@@ -9,8 +9,9 @@ use holdfast_operator_core::{
 };
 use holdfast_protocol::{BrokerId, Epoch, ShardId, Start, Version};
 
+use crate::moves::{MACHINES_MAX, REPLICAS};
 use crate::shape::Shape;
-use crate::world::{BROKERS, Call, Event, SHARDS, Said, World};
+use crate::world::{Call, Event, SHARDS, Said, World};
 
 /// How often an operator looks at the clock, dials, and sends heartbeats, ms.
 const TICK_MS: u64 = 100;
@@ -23,6 +24,8 @@ const STORE_RETRY_MS: u64 = 200;
 #[derive(Default)]
 pub(crate) struct Operator {
     pub(crate) planner: Option<Planner>,
+    /// What it was told.
+    pub(crate) policy: Option<Policy>,
     /// Grows with every process.
     pub(crate) life: u64,
     sessions: BTreeMap<BrokerId, u64>,
@@ -42,10 +45,12 @@ pub(crate) struct Session {
     reported: BTreeMap<ShardId, Report>,
 }
 
-fn policy(shape: Shape) -> Policy {
+/// What operators are told while `brokers` run, of which `staying` stay.
+pub(crate) fn policy(shape: Shape, brokers: u32, staying: u32) -> Policy {
     Policy {
-        brokers: BROKERS,
-        replicas: 3,
+        brokers,
+        staying,
+        replicas: REPLICAS,
         min_in_sync_replicas: 2,
         shards: SHARDS,
         flush: shape.flush,
@@ -68,10 +73,11 @@ impl World {
         // A list may come from a cache that is behind.
         let behind = if self.dice.chance(300) { self.dice.below(6) } else { 0 };
         let records = self.store.list(usize::try_from(behind).unwrap_or(0));
-        let (now, shape) = (Time(self.now()), self.shape);
+        let (now, policy) = (Time(self.now()), self.policy(records.iter(), None));
         let operator = &mut self.operators[number];
         operator.life += 1;
-        operator.planner = Some(Planner::new(policy(shape), records, now));
+        operator.planner = Some(Planner::new(policy.clone(), records, now));
+        operator.policy = Some(policy);
         let life = operator.life;
         self.after(0, Event::OperatorTick(number, life));
     }
@@ -90,7 +96,8 @@ impl World {
         if !self.lives(number, life) {
             return;
         }
-        for broker in (0..BROKERS).map(BrokerId) {
+        let runs = self.operators[number].policy.as_ref().map_or(0, |policy| policy.brokers);
+        for broker in (0..runs).map(BrokerId) {
             match self.operators[number].sessions.get(&broker).copied() {
                 Some(session) => self.say(session, true, Said::Heartbeat),
                 None => self.dial(number, broker),
@@ -102,7 +109,7 @@ impl World {
 
     /// Tries to begin a session.
     fn dial(&mut self, number: usize, broker: BrokerId) {
-        let (id, node) = (broker.0 as usize, BROKERS as usize + number);
+        let (id, node) = (broker.0 as usize, MACHINES_MAX as usize + number);
         if self.faults.is_cut(id, node) || self.faults.is_cut(node, id) {
             return;
         }
@@ -144,7 +151,7 @@ impl World {
     /// Says something in a session; where nothing gets through, it breaks.
     fn say(&mut self, id: u64, to_broker: bool, said: Said) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let (broker, node) = (session.broker.0 as usize, BROKERS as usize + session.operator);
+        let (broker, node) = (session.broker.0 as usize, MACHINES_MAX as usize + session.operator);
         let path = if to_broker { (node, broker) } else { (broker, node) };
         if self.faults.is_cut(path.0, path.1) {
             self.break_session(id, 100 + self.dice.below(4_000));

@@ -6,7 +6,7 @@ use holdfast_log::Entries;
 use holdfast_protocol::{Header, Kind, Offset, Position, ShardId, StreamId};
 
 use crate::client::{placed, value_of};
-use crate::world::{BROKERS, Event, SHARDS, World};
+use crate::world::{Event, SHARDS, World};
 
 /// Bytes that a reader asks for.
 const READ_BYTES: usize = 64 * 1024;
@@ -102,7 +102,7 @@ impl World {
     }
 
     fn begin_slowly(&self) -> Option<Slow> {
-        let broker = u32::try_from(self.dice.below(u64::from(BROKERS))).unwrap_or(0);
+        let broker = self.some_machine();
         let shard = ShardId(u32::try_from(self.dice.below(u64::from(SHARDS))).unwrap_or(0));
         let losses = self.losses.count(shard);
         let driver = self.brokers[broker as usize].process.as_ref()?.drivers.get(&shard)?;

@@ -4,7 +4,8 @@ use holdfast_log::simulated::Loss;
 
 use crate::fault::NODES;
 use crate::heal::Heal;
-use crate::world::{BROKERS, Event, OPERATORS, World};
+use crate::moves::MACHINES_MAX;
+use crate::world::{Event, OPERATORS, World};
 
 /// An hour, by which walls' clocks are set wrong, ms.
 const HOUR_MS: i64 = 3_600_000;
@@ -77,7 +78,7 @@ impl World {
     /// One is killed, and soon after the others lose power: what it has may be more than they have.
     pub(crate) fn power_of_others(&mut self, broker: u32) {
         self.kill(broker);
-        for other in (0..BROKERS).filter(|other| *other != broker) {
+        for other in self.machines().filter(|other| *other != broker) {
             let delay = 200 + self.dice.below(1_500);
             self.after(delay, Event::Power(other));
         }
@@ -96,19 +97,19 @@ impl World {
 
     pub(crate) fn cut_one_way(&mut self, broker: u32, for_ms: u64) {
         let id = broker as usize;
-        let other = (id + 1 + self.pick(2)) % BROKERS as usize;
+        let other = (id + 1 + self.pick(2)) % self.brokers.len();
         self.cut("one-way partition", vec![(id, other)], for_ms);
     }
 
     pub(crate) fn cut_partly(&mut self, broker: u32, for_ms: u64) {
         let id = broker as usize;
-        let other = (id + 1) % BROKERS as usize;
+        let other = (id + 1) % self.brokers.len();
         self.cut("partial partition", vec![(id, other), (other, id)], for_ms);
     }
 
     pub(crate) fn cut_operator(&mut self, broker: u32, for_ms: u64) {
         let id = broker as usize;
-        let operator = BROKERS as usize + self.pick(OPERATORS);
+        let operator = MACHINES_MAX as usize + self.pick(OPERATORS);
         self.cut("operator cut off", vec![(id, operator), (operator, id)], for_ms);
     }
 

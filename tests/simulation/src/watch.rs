@@ -3,7 +3,7 @@
 
 use holdfast_protocol::ShardId;
 
-use crate::world::{BROKERS, Event, SHARDS, World};
+use crate::world::{Event, SHARDS, World};
 
 /// How often it looks, ms.
 const LOOK_MS: u64 = 250;
@@ -40,7 +40,7 @@ impl World {
     /// Looks at everything.
     pub(crate) fn watch(&mut self) -> Result<(), String> {
         self.after(LOOK_MS, Event::Watch);
-        (0..BROKERS).for_each(|broker| self.look_for_rot(broker));
+        self.machines().for_each(|broker| self.look_for_rot(broker));
         self.watch_waits()?;
         let events = self.events - std::mem::replace(&mut self.watch.events, self.events);
         if events > EVENTS_MAX * LOOK_MS / 1_000 {
@@ -92,7 +92,7 @@ impl World {
         if !self.operators_are_well() || slow {
             return None;
         }
-        let mut troubled = (0..BROKERS).filter(|broker| self.is_troubled(*broker));
+        let mut troubled = self.machines().filter(|broker| self.is_troubled(*broker));
         let (first, second) = (troubled.next(), troubled.next());
         if second.is_some() {
             return None;
@@ -106,7 +106,7 @@ impl World {
         self.operators[0].planner.is_some() && self.store.away_until_ms <= self.now()
     }
 
-    fn is_store_behind(&self) -> bool {
+    pub(crate) fn is_store_behind(&self) -> bool {
         (0..SHARDS).map(ShardId).any(|shard| {
             let newest = self.newest(shard).map(|record| record.version);
             self.store.read(shard).map(|record| record.version) != newest
@@ -116,9 +116,10 @@ impl World {
     fn is_troubled(&self, broker: u32) -> bool {
         let machine = &self.brokers[broker as usize];
         let process = machine.process.as_ref();
-        let failed = process.is_none_or(|process| {
-            process.drivers.values().any(|driver| driver.view().report().failure.is_some())
-        });
+        let failed = !machine.is_absent
+            && process.is_none_or(|process| {
+                process.drivers.values().any(|driver| driver.view().report().failure.is_some())
+            });
         failed
             || machine.rotten
             || machine.paused_until_ms > self.now()

@@ -20,12 +20,14 @@ use crate::fault::Faults;
 use crate::heal::Heal;
 use crate::loss::Losses;
 use crate::member::Member;
+use crate::moves::Wants;
 use crate::operator::{Operator, Session};
 use crate::reader::Slow;
 use crate::shape::Shape;
 use crate::store::Store;
 use crate::watch::Watch;
 
+/// Brokers where their number does not change.
 pub(crate) const BROKERS: u32 = 3;
 pub(crate) const OPERATORS: usize = 2;
 pub(crate) const SHARDS: u32 = 2;
@@ -113,6 +115,7 @@ pub(crate) enum Event {
     Read,
     ReadSlowly,
     Watch,
+    Want,
     Scrub(u32, u64),
     Fault,
     Power(u32),
@@ -165,6 +168,7 @@ pub(crate) struct World {
     pub(crate) members: Vec<Member>,
     pub(crate) slow: Option<Slow>,
     pub(crate) shape: Shape,
+    pub(crate) wants: Wants,
     pub(crate) faults: Faults,
     pub(crate) losses: Losses,
     pub(crate) checker: Checker,
@@ -183,7 +187,7 @@ pub(crate) struct World {
 /// # Errors
 /// What was violated.
 pub fn run(seed: u64) -> Result<Outcome, String> {
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, Wants::draw(seed));
     world.begin();
     while world.now() < FAULTS_MS {
         world.step()?;
@@ -219,13 +223,13 @@ pub(crate) fn finished(world: World, healed_ms: u64) -> Outcome {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, wants: Wants) -> Self {
         // What an earlier run of this thread reached is not of this one.
         let _ = mark::take();
         let dice = Dice::new(seed);
         let shape = Shape::draw(&dice);
         let clock = Clock::default();
-        let brokers = (0..BROKERS).map(|_| Broker::new(&clock)).collect();
+        let brokers = (0..wants.machines()).map(|id| wants.machine(id, &clock)).collect();
         Self {
             brokers,
             operators: (0..OPERATORS).map(|_| Operator::default()).collect(),
@@ -236,6 +240,7 @@ impl World {
             members: Member::all(),
             slow: None,
             shape,
+            wants,
             losses: Losses::default(),
             watch: Watch::default(),
             faults: Faults::new(&dice),
@@ -254,7 +259,7 @@ impl World {
 
     /// Brokers, an operator, and clients that write.
     pub(crate) fn begin_cluster(&mut self) {
-        for broker in 0..BROKERS {
+        for broker in self.machines() {
             self.after(self.dice.below(50), Event::Start(broker));
         }
         self.after(100, Event::StartOperator(0));
@@ -277,6 +282,7 @@ impl World {
         self.after(1_000, Event::Read);
         self.after(1_000, Event::ReadSlowly);
         self.after(1_000, Event::Watch);
+        self.begin_wants();
         self.after(2_000 + self.dice.below(2_000), Event::Fault);
     }
 
@@ -369,6 +375,7 @@ impl World {
             Event::Read => self.read()?,
             Event::ReadSlowly => self.read_slowly()?,
             Event::Watch => self.watch()?,
+            Event::Want => self.want(),
             Event::Scrub(broker, run) => self.scrub(broker, run),
             Event::Fault => self.fault(),
             Event::Power(_) if self.quiet => {}

@@ -23,7 +23,7 @@ const REGRESSIONS: [u64; 5] = [
 /// Seeds of the bounded share.
 const SEEDS: u64 = 150;
 /// Faults that the share must meet at least once.
-const FAULTS: [&str; 34] = [
+const FAULTS: [&str; 39] = [
     "ambiguous write",
     "clock jump",
     "disk full",
@@ -58,6 +58,11 @@ const FAULTS: [&str; 34] = [
     "unclean election",
     "volume rolled back",
     "volumes renewed",
+    "broker removed",
+    "killed while a replica came",
+    "killed while its replica moved away",
+    "other brokers wanted",
+    "volume of a removed broker deleted",
 ];
 
 /// Marks that so few seeds need not reach; `make simulate` does.

@@ -26,7 +26,7 @@ use crate::unclean;
 const REELECT_AFTER_MS: u64 = 500;
 
 /// How many shards each broker leads, writes under way included.
-type Leads = BTreeMap<BrokerId, usize>;
+pub(super) type Leads = BTreeMap<BrokerId, usize>;
 
 impl Planner {
     pub(super) fn decide(&mut self, now: Time) {
@@ -47,6 +47,7 @@ impl Planner {
                 }
             }
         }
+        self.move_replicas(&leads, now);
         for id in &ids {
             self.balance(*id, &leads, now);
         }
@@ -68,9 +69,7 @@ impl Planner {
 
     /// Who leads when the write under way is done.
     fn next_leader(&self, id: ShardId) -> Option<BrokerId> {
-        let shard = self.shards.get(&id)?;
-        let write = shard.write.as_ref().map(|write| &write.record);
-        let record = write.or(shard.record.as_ref())?;
+        let record = self.shards.get(&id)?.next_record()?;
         record.leader.map(|leader| leader.broker)
     }
 
@@ -91,7 +90,7 @@ impl Planner {
         };
         // Nothing is written over a record that nobody has confirmed to be the newest: the store
         // may have been restored from a backup, and those who know better not be heard yet.
-        let is_vouched_for = inventory::is_vouched_for(&record, &self.holders(&record, leads));
+        let is_vouched_for = self.is_vouched_by(&record, &self.holders(&record, leads));
         let Some(shard) = self.shards.get_mut(&id).filter(|_| is_vouched_for) else {
             mark!(NotVouchedFor);
             return;
@@ -183,7 +182,16 @@ impl Planner {
         }
     }
 
-    fn decide_request(&self, record: &ShardRecord, request: &IsrRequest, leads: &Leads) -> Decided {
+    fn decide_request(
+        &mut self,
+        record: &ShardRecord,
+        request: &IsrRequest,
+        leads: &Leads,
+    ) -> Decided {
+        let joins = request.isr.iter().any(|member| record.in_sync(member.broker).is_none());
+        if joins && self.holds_joins_back(record, leads) {
+            return Decided::Keep;
+        }
         match isr_request::judge(record, request, &self.holders(record, leads)) {
             Ok(next) => Decided::Write(next, Intent::Isr),
             Err(_) => Decided::Keep,
@@ -228,15 +236,14 @@ impl Planner {
         let Some(shard) = self.shards.get(&id) else {
             return;
         };
-        let busy = shard.write.is_some() || shard.reading || shard.frozen;
-        if busy || self.failovers.is_open(id) {
+        if !shard.is_idle() || self.failovers.is_open(id) {
             return;
         }
         let Some(record) = shard.record.clone() else {
             return;
         };
         let holders = self.holders(&record, leads);
-        if !inventory::is_vouched_for(&record, &holders) {
+        if !self.is_vouched_by(&record, &holders) {
             return;
         }
         let Some((leader, wanted)) = record.leader.zip(balance::wanted(&record, &holders)) else {
@@ -293,7 +300,7 @@ impl Planner {
         }
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         expected: Option<Version>,
         record: ShardRecord,
@@ -322,7 +329,11 @@ impl Planner {
 
     /// Whether enough replicas have told what they know for anything to be decided.
     pub(crate) fn is_vouched_for(&self, record: &ShardRecord) -> bool {
-        inventory::is_vouched_for(record, &self.holders(record, &Leads::new()))
+        self.is_vouched_by(record, &self.holders(record, &Leads::new()))
+    }
+
+    pub(super) fn is_vouched_by(&self, record: &ShardRecord, holders: &[Holder<'_>]) -> bool {
+        inventory::is_vouched_for(record, self.policy.replicas, holders)
     }
 
     /// The brokers that `record` names, as its holders.

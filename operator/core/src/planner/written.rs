@@ -2,7 +2,7 @@
 
 use holdfast_protocol::{BrokerId, ShardId, ShardRecord, mark};
 
-use super::{Planner, Shard, Write};
+use super::{Naming, Planner, Shard, Write};
 use crate::action::{Action, Event, Intent, Message};
 use crate::input::{IsrRequest, WriteOutcome};
 use crate::inventory;
@@ -79,6 +79,7 @@ impl Planner {
         shard.stored = version;
         let went_back = version < known;
         if !went_back && stored != shard.record {
+            shard.naming = stored.as_ref().and_then(|r| Naming::of_other(r, &self.policy));
             shard.record.clone_from(&stored);
             // What its leader told before is not told again.
             let restarted = stored.as_ref().is_some_and(|record| self.has_restarted(record));
@@ -121,6 +122,9 @@ impl Planner {
         };
         let before = shard.record.replace(write.record.clone());
         shard.stored = Some(write.record.version);
+        if let Some(before) = &before {
+            shard.naming = Naming::after(shard.naming.take(), before, &write.record);
+        }
         let new_epoch = before.as_ref().map(|record| record.epoch) != Some(write.record.epoch);
         if new_epoch {
             shard.elected = Some(now);
@@ -161,10 +165,33 @@ impl Planner {
                 }
                 self.tell(Event::Adopted { shard, version: record.version });
             }
+            Intent::Name | Intent::Leave => {
+                if let Some(before) = &before {
+                    self.tell_replicas(before, record);
+                }
+            }
             Intent::Fence | Intent::Isr | Intent::Settings | Intent::Starts => {}
         }
-        if let Some(before) = before {
+        // Who left the replicas is told of as that.
+        if let Some(before) = before.filter(|_| write.intent != Intent::Leave) {
             self.tell_isr(&before, record);
+        }
+    }
+
+    fn tell_replicas(&mut self, before: &ShardRecord, after: &ShardRecord) {
+        let without = |record: &ShardRecord, other: &ShardRecord| -> Vec<BrokerId> {
+            let replicas = record.replicas.iter();
+            replicas.filter(|broker| !other.replicas.contains(broker)).copied().collect()
+        };
+        let shard = after.shard;
+        let (to, gone) = (without(after, before), without(before, after));
+        let stay = (self.policy.replicas as usize).min(after.replicas.len());
+        let (replicas, from) = after.replicas.split_at(stay);
+        if !to.is_empty() {
+            self.tell(Event::ReplicasMoving { shard, to, from: from.to_vec() });
+        }
+        if !gone.is_empty() {
+            self.tell(Event::ReplicasMoved { shard, gone, replicas: replicas.to_vec() });
         }
     }
 

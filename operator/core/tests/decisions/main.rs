@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod moves;
 mod silence;
 mod starts;
 mod wishes;
@@ -42,6 +43,7 @@ fn starting(record: ShardRecord) -> Planner {
 fn starting_at(record: ShardRecord, now: Time) -> Planner {
     let policy = Policy {
         brokers: 3,
+        staying: 3,
         replicas: 3,
         min_in_sync_replicas: 2,
         shards: 1,

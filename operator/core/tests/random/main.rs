@@ -68,6 +68,11 @@ enum Step {
     },
     /// The operator is replaced by one that knows the store alone.
     Replace,
+    /// And by one that is told that other brokers stay, or to have so many replicas.
+    Want {
+        staying: u32,
+        replicas: u32,
+    },
     /// The store goes back to a record that it had before.
     RollBack {
         shard: u32,
@@ -85,7 +90,7 @@ enum StoreEnd {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let broker = || 0..3u32;
+    let broker = || 0..4u32;
     let shard = || 0..2u32;
     let end = prop_oneof![
         6 => Just(StoreEnd::Done),
@@ -101,13 +106,16 @@ fn step() -> impl Strategy<Value = Step> {
         12 => broker().prop_map(|broker| Step::Deliver { broker }),
         12 => broker().prop_map(|broker| Step::Hear { broker }),
         10 => end.prop_map(|end| Step::Store { end }),
-        4 => (shard(), 0..8u8).prop_map(|(shard, replicas)| Step::Append { shard, replicas }),
-        5 => (shard(), 0..8u8).prop_map(|(shard, members)| Step::AskIsr { shard, members }),
+        4 => (shard(), 0..16u8).prop_map(|(shard, replicas)| Step::Append { shard, replicas }),
+        5 => (shard(), 0..16u8).prop_map(|(shard, members)| Step::AskIsr { shard, members }),
         1 => shard().prop_map(|shard| Step::Resign { shard }),
         1 => (broker(), any::<bool>()).prop_map(|(broker, failed)| Step::Fail { broker, failed }),
         1 => broker().prop_map(|broker| Step::PrepareStop { broker }),
         4 => (0..2000u64).prop_map(|ms| Step::Wait { ms }),
         1 => Just(Step::Replace),
+        1 => (3..5u32, 2..5u32).prop_map(|(staying, replicas)| {
+            Step::Want { staying, replicas: replicas.min(staying) }
+        }),
     ]
 }
 
@@ -139,7 +147,9 @@ proptest! {
 
     #[test]
     fn the_invariants_hold(steps in steps(false), unclean in unclean(), started in any::<bool>()) {
-        run(&steps, unclean, started).expect_leaders();
+        let world = run(&steps, unclean, started);
+        world.expect_leaders();
+        world.expect_placement();
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What must hold of every record that is written, whoever wrote it and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Member, ShardId, ShardRecord, UncleanElection, Version};
+use holdfast_protocol::{BrokerId, Member, ShardId, ShardRecord, UncleanElection, Version};
 
 /// What was written so far, and asked for.
 #[derive(Default)]
@@ -27,6 +27,10 @@ impl Rules {
         if let Some(leader) = next.leader {
             assert!(next.isr.contains(&leader), "the leader is in sync: {next:?}");
         }
+        let brokers: BTreeSet<BrokerId> = next.replicas.iter().copied().collect();
+        assert_eq!(brokers.len(), next.replicas.len(), "a replica twice: {next:?}");
+        let is_replica = |member: &Member| brokers.contains(&member.broker);
+        assert!(next.isr.iter().all(is_replica), "in sync and no replica: {next:?}");
         let Some(before) = before else { return };
         if before.version.generation < next.version.generation {
             return; // adopted from what brokers know; its own rules are elsewhere
@@ -49,6 +53,7 @@ impl Rules {
             let same = next.leader == before.leader || next.leader.is_none();
             assert!(same, "a leader changes with the epoch alone: {before:?} {next:?}");
         }
+        judge_replicas(before, next);
         let min = next.min_in_sync_replicas as usize;
         let floor = min.min(before.isr.len());
         assert!(next.isr.len() >= floor, "below the minimum: {before:?} {next:?}");
@@ -56,5 +61,29 @@ impl Rules {
             let asked = (next.shard, before.version, next.isr.clone());
             assert!(self.asked.contains(&asked), "only a leader's wish adds members: {next:?}");
         }
+    }
+}
+
+/// Who comes is named and nothing else; who goes, goes when all that stay were in sync.
+fn judge_replicas(before: &ShardRecord, next: &ShardRecord) {
+    let without = |record: &ShardRecord, other: &ShardRecord| {
+        record.replicas.iter().any(|broker| !other.replicas.contains(broker))
+    };
+    let (comes, goes) = (without(next, before), without(before, next));
+    assert!(!(comes && goes), "who comes takes nobody's place at once: {before:?} {next:?}");
+    if comes {
+        let expected = ShardRecord {
+            version: next.version,
+            replicas: next.replicas.clone(),
+            ..before.clone()
+        };
+        assert_eq!(*next, expected, "only who comes is new");
+    }
+    if goes {
+        assert_eq!((next.leader, next.epoch), (before.leader, before.epoch));
+        let stays = |broker: &BrokerId| {
+            next.in_sync(*broker).is_some() && next.in_sync(*broker) == before.in_sync(*broker)
+        };
+        assert!(next.replicas.iter().all(stays), "gone too early: {before:?} {next:?}");
     }
 }

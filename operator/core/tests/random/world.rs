@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_operator_core::{
-    Action, Input, IsrRequest, Planner, Policy, ShardCondition, Time, WriteOutcome,
+    Action, Input, IsrRequest, Planner, Policy, ShardCondition, ShardStatus, Time, WriteOutcome,
 };
 use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, Incarnation, Member, ShardId, ShardRecord, UncleanElection, Version,
@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::rules::Rules;
 use crate::{Step, StoreEnd};
 
-const BROKERS: u32 = 3;
+const BROKERS: u32 = 4;
 const SHARDS: u32 = 2;
 
 enum Call {
@@ -43,6 +43,7 @@ impl World {
     pub(crate) fn new(unclean: UncleanElection) -> Self {
         let policy = Policy {
             brokers: BROKERS,
+            staying: 3,
             replicas: 3,
             min_in_sync_replicas: 2,
             shards: SHARDS,
@@ -116,6 +117,10 @@ impl World {
                 self.tell(Input::Tick);
             }
             Step::Replace => self.replace(),
+            Step::Want { staying, replicas } => {
+                self.policy = Policy { staying, replicas, ..self.policy.clone() };
+                self.replace();
+            }
             Step::RollBack { shard, by } => self.roll_back(ShardId(shard), by),
         }
     }
@@ -313,6 +318,10 @@ impl World {
                 self.tell(Input::Heard { broker: BrokerId(id) });
             }
             for _ in 0..40 {
+                let said = |b: &Broker| !b.said.is_empty() || !b.inbox.is_empty();
+                if self.calls.is_empty() && !self.brokers.iter().any(said) {
+                    break;
+                }
                 for id in 0..BROKERS {
                     self.hear(id);
                     self.broker(id).deliver();
@@ -321,6 +330,32 @@ impl World {
             }
             self.now.0 += 1000;
             self.tell(Input::Tick);
+            // Whoever holds a shard has caught up by now.
+            let records: Vec<ShardRecord> = self.store.values().cloned().collect();
+            for record in records {
+                self.append(record.shard, u8::MAX);
+                let bits = record.replicas.iter().map(|broker| 1_u8 << broker.0);
+                self.ask_isr(record.shard, bits.sum());
+            }
+        }
+    }
+
+    /// Where every shard is served, its replicas are where they are wanted, and all in sync.
+    pub(crate) fn expect_placement(&self) {
+        let status = self.planner.status();
+        let served = |shard: &ShardStatus| shard.condition == ShardCondition::Serving;
+        if !status.shards.iter().all(served) {
+            return;
+        }
+        assert_eq!(status.moves.shards, 0, "{:#?}", (&status.moves, &self.store));
+        for record in self.store.values() {
+            let mut isr: Vec<BrokerId> = record.isr.iter().map(|member| member.broker).collect();
+            let mut replicas = record.replicas.clone();
+            isr.sort_unstable();
+            replicas.sort_unstable();
+            assert_eq!(isr, replicas, "{record:#?}");
+            assert_eq!(replicas.len(), self.policy.replicas as usize, "{record:#?}");
+            assert!(replicas.iter().all(|broker| broker.0 < self.policy.staying), "{record:#?}");
         }
     }
 

@@ -10,10 +10,15 @@ use super::observe::{Observed, is_ready};
 use super::roll::Step;
 use super::{Outcome, blueprint};
 use crate::apply;
-use crate::conditions::{DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions, holds};
+use crate::conditions::{
+    BALANCED, DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions, holds,
+};
 use crate::context::Context;
 use crate::events::Kind;
 use crate::names::{self, CONTAINER};
+
+/// Why it is not balanced.
+const REPLICAS_MOVE: &str = "ReplicasMove";
 
 /// Writes the status, where it changed.
 pub(super) async fn write(
@@ -129,7 +134,44 @@ fn judge(observed: &Observed, outcome: &Outcome) -> Vec<Wanted> {
         Some((reason, message)) => Wanted::new(STALLED, true, reason, message),
         None => Wanted::new(STALLED, false, "NotStalled", ""),
     };
-    vec![ready, reconciling, stalled]
+    vec![ready, reconciling, stalled, balanced(observed, outcome)]
+}
+
+/// Whether replicas are where they are wanted; if not, what they wait for.
+fn balanced(observed: &Observed, outcome: &Outcome) -> Wanted {
+    let Some(status) = observed.running.as_ref().map(|running| &running.snapshot.status) else {
+        return Wanted::new(BALANCED, None, "Starting", "the brokers are not called yet");
+    };
+    if let Some(message) = moving(status) {
+        return Wanted::new(BALANCED, false, REPLICAS_MOVE, message);
+    }
+    if !status.is_certain {
+        let message = "too few brokers have told which records they know";
+        return Wanted::new(BALANCED, None, "Starting", message);
+    }
+    let (wanted, runs) = (observed.policy.spec.brokers, outcome.verdict.brokers);
+    if wanted < runs {
+        let message = format!("{runs} brokers hold replicas and {wanted} are to");
+        return Wanted::new(BALANCED, false, REPLICAS_MOVE, message);
+    }
+    Wanted::new(BALANCED, true, "Balanced", "every replica is where it is wanted")
+}
+
+/// Which replicas move, and what they wait for.
+fn moving(status: &Status) -> Option<String> {
+    let moves = &status.moves;
+    let message = || {
+        let left = format!(
+            "{} of {} shards have replicas that are not where they are wanted",
+            moves.shards,
+            status.shards.len()
+        );
+        match moves.waits {
+            Some((shard, obstacle)) => format!("{left}; shard {shard}: {obstacle}"),
+            None => left,
+        }
+    };
+    (moves.shards > 0).then(message)
 }
 
 /// What does not happen without somebody's help.
@@ -218,6 +260,9 @@ fn missing(observed: &Observed, outcome: &Outcome) -> (Option<&'static str>, Str
     let ready = brokers(observed).ready;
     if ready < wanted {
         return (Some("BrokersNotReady"), format!("{ready} of {wanted} brokers are ready"));
+    }
+    if let Some(message) = moving(status) {
+        return (Some(REPLICAS_MOVE), message);
     }
     if status.under_replicated > 0 {
         let message =

@@ -1,6 +1,6 @@
 //! What of the wish can be carried out, decided from what there is; no client.
 
-use holdfast_protocol::ShardRecord;
+use holdfast_operator::wanted;
 
 use super::observe::Observed;
 
@@ -14,7 +14,7 @@ pub(super) struct Problem {
 /// What can be carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// How many brokers to run.
+    /// How many brokers to run: those that are wanted, and those that still hold replicas.
     pub(super) brokers: u32,
     /// Why nothing at all may be done.
     pub(super) fatal: Option<Problem>,
@@ -32,27 +32,39 @@ pub(super) fn validate(observed: &Observed) -> Verdict {
     let spec = &observed.policy.spec;
     let wanted = Wanted {
         policy: &observed.key.name,
-        brokers: spec.brokers,
-        replicas: spec.replicas,
+        brokers: brokers(observed),
         shards: spec.shards,
         class: spec.storage.class.as_deref(),
         class_now: observed.template_storage().map(|storage| storage.class),
     };
-    judge(&wanted, &observed.records, observed.divided)
+    judge(&wanted, observed.divided)
+}
+
+/// How many brokers run: fewer than now only where it is certain that they hold nothing.
+fn brokers(observed: &Observed) -> u32 {
+    let running = observed.running.as_ref();
+    let set = observed.stateful_set.as_ref().and_then(|set| set.spec.as_ref());
+    let now = match running {
+        // What it was told last is newer than what a watch has seen.
+        Some(running) => u32::try_from(running.cluster.brokers.len()).ok(),
+        None => set.and_then(|set| u32::try_from(set.replicas?).ok()),
+    };
+    let status = running.map(|running| &running.snapshot.status);
+    let now = now.unwrap_or(0);
+    wanted::brokers_now(&observed.policy.spec, &observed.records, now, status)
 }
 
 /// What the verdict depends on.
 struct Wanted<'a> {
     policy: &'a str,
     brokers: u32,
-    replicas: u32,
     shards: u32,
     class: Option<&'a str>,
     class_now: Option<Option<String>>,
 }
 
-fn judge(wanted: &Wanted<'_>, records: &[ShardRecord], divided: Option<u32>) -> Verdict {
-    let Wanted { policy, brokers, replicas, shards, .. } = *wanted;
+fn judge(wanted: &Wanted<'_>, divided: Option<u32>) -> Verdict {
+    let Wanted { policy, brokers, shards, .. } = *wanted;
     if let Some(divided) = divided.filter(|divided| *divided != shards) {
         let message = format!(
             "the data of {policy} is divided into {divided} shards and spec.shards is {shards}: \
@@ -63,31 +75,6 @@ fn judge(wanted: &Wanted<'_>, records: &[ShardRecord], divided: Option<u32>) -> 
         return Verdict { brokers, fatal, refused: Vec::new() };
     }
     let mut refused = Vec::new();
-    let held = held_by(records);
-    if held > brokers {
-        let on = |broker: u32| {
-            let there = |record: &&ShardRecord| record.replicas.iter().any(|b| b.0 == broker);
-            records.iter().filter(there).count()
-        };
-        let left: Vec<String> =
-            (brokers..held).map(|b| format!("{} on broker {b}", on(b))).collect();
-        let message = format!(
-            "spec.brokers is {brokers} and {held} go on running, because replicas do not move off \
-             brokers yet ({}): set spec.brokers to {held}",
-            left.join(", ")
-        );
-        refused.push(Problem { reason: "ScaleDownRefused", message });
-    }
-    let other = |record: &&ShardRecord| record.replicas.len() != replicas as usize;
-    let others = records.iter().filter(other).count();
-    if others > 0 {
-        let is = records.iter().find(other).map_or(0, |record| record.replicas.len());
-        let message = format!(
-            "spec.replicas is {replicas} and {others} shards have {is}, because replicas are not \
-             added or removed yet: set spec.replicas to {is}"
-        );
-        refused.push(Problem { reason: "ReplicasUnchanged", message });
-    }
     if let (Some(class), Some(now)) = (wanted.class, &wanted.class_now)
         && now.as_deref() != Some(class)
     {
@@ -98,62 +85,26 @@ fn judge(wanted: &Wanted<'_>, records: &[ShardRecord], divided: Option<u32>) -> 
         );
         refused.push(Problem { reason: "ClassUnchanged", message });
     }
-    Verdict { brokers: brokers.max(held), fatal: None, refused }
-}
-
-/// How many brokers, from 0 on, hold all replicas.
-fn held_by(records: &[ShardRecord]) -> u32 {
-    let replicas = records.iter().flat_map(|record| &record.replicas);
-    let members = records.iter().flat_map(|record| &record.isr).map(|member| &member.broker);
-    replicas.chain(members).map(|broker| broker.0 + 1).max().unwrap_or(0)
+    Verdict { brokers, fatal: None, refused }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_protocol::{BrokerId, Epoch, FlushMode, ShardId, Version};
-
-    fn records(replicas: &[u32]) -> Vec<ShardRecord> {
-        vec![ShardRecord {
-            shard: ShardId(0),
-            version: Version::default(),
-            epoch: Epoch(1),
-            leader: None,
-            isr: Vec::new(),
-            replicas: replicas.iter().copied().map(BrokerId).collect(),
-            min_in_sync_replicas: 2,
-            flush: FlushMode::Sync,
-            unclean_epoch: None,
-            loss: None,
-            starts: Vec::new(),
-        }]
-    }
 
     #[test]
-    fn nothing_is_taken_from_under_a_replica() {
-        let wanted = |brokers, replicas| Wanted {
+    fn nothing_is_done_to_data_that_is_divided_otherwise() {
+        let wanted = |class, class_now| Wanted {
             policy: "orders",
-            brokers,
-            replicas,
+            brokers: 5,
             shards: 12,
-            class: None,
-            class_now: None,
+            class,
+            class_now: Some(class_now),
         };
-        let reasons = |verdict: &Verdict| -> Vec<&str> {
-            verdict.refused.iter().map(|problem| problem.reason).collect()
-        };
-        let held = records(&[0, 1, 4]);
-        for (brokers, replicas, runs, refused) in [
-            (5, 3, 5, vec![]),
-            (7, 3, 7, vec![]),
-            (3, 3, 5, vec!["ScaleDownRefused"]),
-            (5, 2, 5, vec!["ReplicasUnchanged"]),
-        ] {
-            let verdict = judge(&wanted(brokers, replicas), &held, Some(12));
-            assert_eq!((verdict.brokers, reasons(&verdict)), (runs, refused), "{brokers}");
-        }
-        assert_eq!(judge(&wanted(1, 1), &[], None).brokers, 1);
-        let differs = judge(&wanted(5, 3), &held, Some(24));
-        assert!(differs.is_fatal());
+        let fast = || Some("fast".to_owned());
+        assert!(judge(&wanted(None, None), Some(24)).is_fatal());
+        assert_eq!(judge(&wanted(Some("fast"), fast()), Some(12)).refused, []);
+        let refused = judge(&wanted(Some("slow"), fast()), Some(12)).refused;
+        assert_eq!(refused.first().map(|problem| problem.reason), Some("ClassUnchanged"));
     }
 }

@@ -27,6 +27,9 @@ pub(super) async fn run(
     let storage = &observed.policy.spec.storage;
     let api: Api<PersistentVolumeClaim> =
         Api::namespaced(ctx.client.clone(), &observed.key.namespace);
+    // A record that is in doubt may be followed by one that names brokers of which it knows nothing.
+    let status = observed.running.as_ref().map(|running| &running.snapshot.status);
+    let is_certain = status.is_some_and(|status| status.is_certain);
     for (broker, claim) in &observed.claims {
         let key = Key::of(&**claim);
         let in_use = *broker < verdict.brokers || observed.pods.contains_key(broker);
@@ -41,7 +44,9 @@ pub(super) async fn run(
                 let grow = api.patch(&key.name, &params, &body);
                 call::<PersistentVolumeClaim, _>("grow", &key, grow).await?;
             }
-        } else if storage.reclaim == Reclaim::Delete && claim.metadata.deletion_timestamp.is_none()
+        } else if storage.reclaim == Reclaim::Delete
+            && is_certain
+            && claim.metadata.deletion_timestamp.is_none()
         {
             apply::delete(&ctx.client, &**claim).await?;
         }

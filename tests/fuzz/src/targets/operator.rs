@@ -60,6 +60,7 @@ fn seeds() -> Vec<Vec<u8>> {
 fn run(input: &[u8]) {
     let policy = Policy {
         brokers: 3,
+        staying: 3,
         replicas: 2,
         min_in_sync_replicas: 1,
         shards: 2,
