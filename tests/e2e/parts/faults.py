@@ -1,5 +1,6 @@
 """The faults, each a function of its own. `tests/e2e/run NAME...` runs the named ones."""
 
+import json
 import time
 
 from . import rig, truth
@@ -10,6 +11,8 @@ DETECTION_MS = 3000
 KILLED_MS = 1000
 SILENT_MS = DETECTION_MS + 1000
 MOVED_MS = 500
+# Until another operator has the Lease, and has heard brokers out.
+TAKEOVER_MS = 4000
 ALL = {}
 
 
@@ -107,7 +110,7 @@ def crash_node(result):
     strike_node(result, "crash", "restart")
 
 
-@fault(SILENT_MS + 10_000)
+@fault(TAKEOVER_MS + 1000)
 def cut_operator_and_leader(result):
     """The leader's node is cut off, and the active operator was on it: first another one must take over."""
     strike_node(result, "cut", "heal", with_operator)
@@ -137,7 +140,7 @@ def restarted(before):
     return counts[1] > counts[0] and now["status"]["containerStatuses"][0]["ready"]
 
 
-@fault(KILLED_MS + 10_000)
+@fault(TAKEOVER_MS + KILLED_MS)
 def kill_operator_and_leader(result):
     """kill -9 of both at once: the next operator elects."""
     with Story(result) as story:
@@ -164,25 +167,70 @@ def stop_api(result):
         truth.wait_for(story.policy, story.topic)
 
 
+def pods(policy):
+    """Which pod each broker has."""
+    return {broker: pod["metadata"]["uid"] for broker, pod in truth.brokers(policy).items()}
+
+
+def change_policy(policy, spec):
+    kubectl("patch", "replicationpolicy", policy, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def change_resources(policy):
+    """Makes every pod outdated."""
+    spec = get("replicationpolicy", policy)["spec"]
+    asked = "20m" if "10m" in str(spec.get("resources")) else "10m"
+    change_policy(policy, {"resources": {"requests": {"cpu": asked}}})
+
+
+def wait_rolled(policy, before):
+    def rolled():
+        now = pods(policy)
+        return now.keys() == before.keys() and all(now[broker] != before[broker] for broker in before)
+
+    wait_until("all pods are new", rolled, 300)
+
+
 @fault(MOVED_MS)
 def roll(result):
     """Every broker is started anew, one by one, because its resources change."""
     with Story(result) as story:
-        before = {broker: pod["metadata"]["uid"] for broker, pod in truth.brokers(story.policy).items()}
+        before = pods(story.policy)
         story.struck(time.time(), story.load.partitions)
         began = time.time()
-        asked = "20m" if "10m" in str(get("replicationpolicy", story.policy)["spec"].get("resources")) else "10m"
-        kubectl("patch", "replicationpolicy", story.policy, "--type=merge", "-p",
-                '{"spec":{"resources":{"requests":{"cpu":"%s"}}}}' % asked)  # fmt: skip
-
-        def rolled():
-            now = {broker: pod["metadata"]["uid"] for broker, pod in truth.brokers(story.policy).items()}
-            return now.keys() == before.keys() and all(now[broker] != before[broker] for broker in before)
-
-        wait_until("all pods are new", rolled, 300)
+        change_resources(story.policy)
+        wait_rolled(story.policy, before)
         truth.wait_for(story.policy, story.topic)
         result.notes.append(f"three brokers in {time.time() - began:.0f} s")
         story.recovered()
+
+
+@fault(KILLED_MS)
+def paused(result):
+    """A paused policy: what is changed waits, a killed leader does not."""
+
+    def is_paused():
+        found = get("replicationpolicy", "orders")
+        told = rig.condition(found, "Reconciling")
+        seen = told and told.get("observedGeneration") == found["metadata"]["generation"]
+        return seen and told["reason"] == "Paused"
+
+    with Story(result) as story:
+        before = pods(story.policy)
+        change_policy(story.policy, {"paused": True})
+        try:
+            change_resources(story.policy)
+            wait_until("the policy says that it is paused", is_paused)
+            _, pod = story.victim()
+            story.struck(Processes.kill(Processes.of_pod(pod)))
+            story.recovered()
+            truth.wait_for(story.policy, story.topic)
+            if pods(story.policy) != before:
+                raise Failed(f"pods were replaced: {before} became {pods(story.policy)}")
+        finally:
+            change_policy(story.policy, {"paused": False})
+        wait_rolled(story.policy, before)
+        truth.wait_for(story.policy, story.topic)
 
 
 @fault(MOVED_MS)

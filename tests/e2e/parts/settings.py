@@ -3,7 +3,7 @@
 import json
 
 from . import rig, truth
-from .faults import fault
+from .faults import fault, pods
 from .lifecycle import PARTITIONS, POLICY, TOPIC, clear, topic
 from .rig import Failed, Processes, get, kubectl, wait_until
 from .story import Story
@@ -30,20 +30,18 @@ def bad_image(result):
     """An image that is nowhere: the roll stops at the first broker, says so, and a right one goes on from there."""
     deployment, image = broker_image()
 
-    def pods():
-        return {broker: pod["metadata"]["uid"] for broker, pod in truth.brokers("orders").items()}
-
     def stalled():
         found = rig.condition(get("replicationpolicy", "orders"), "Stalled")
         return found and found["status"] == "True" and found["reason"] == "BrokerDoesNotStart" and found["message"]
 
     with Story(result) as story:
-        before = pods()
+        before = pods(story.policy)
         try:
             use_image(deployment, f"{image}-that-is-nowhere")
             result.notes.append(wait_until("the policy says that a broker does not start", stalled))
             story.load.go_on("while a broker does not start")
-            same = [broker for broker, uid in before.items() if pods().get(broker) == uid]
+            now = pods(story.policy)
+            same = [broker for broker, uid in before.items() if now.get(broker) == uid]
             if len(same) != len(before) - 1:
                 raise Failed(f"the roll did not stop at the first broker: of {sorted(before)} there are {same} left")
         finally:
