@@ -16,6 +16,8 @@ pub(crate) struct Store {
     history: Vec<BTreeMap<ShardId, ShardRecord>>,
     /// Unclean elections that were written, with the record before, and not judged yet.
     unclean: Vec<(ShardRecord, ShardRecord)>,
+    /// Records that name somebody no more, with the record before, and not judged yet.
+    left: Vec<(ShardRecord, ShardRecord)>,
     /// Nobody reaches it before, ms.
     pub(crate) away_until_ms: u64,
 }
@@ -44,6 +46,11 @@ impl Store {
         {
             self.unclean.push((present.clone(), record.clone()));
         }
+        if let Some(present) = present
+            && present.replicas.iter().any(|broker| !record.replicas.contains(broker))
+        {
+            self.left.push((present.clone(), record.clone()));
+        }
         self.history.push(self.records.clone());
         if self.history.len() > HISTORY_MAX {
             self.history.remove(0);
@@ -55,6 +62,11 @@ impl Store {
     /// Unclean elections since this was asked last.
     pub(crate) fn take_unclean(&mut self) -> Vec<(ShardRecord, ShardRecord)> {
         std::mem::take(&mut self.unclean)
+    }
+
+    /// Writes by which somebody left since this was asked last.
+    pub(crate) fn take_left(&mut self) -> Vec<(ShardRecord, ShardRecord)> {
+        std::mem::take(&mut self.left)
     }
 
     /// A list that is as many writes old.

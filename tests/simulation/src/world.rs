@@ -375,7 +375,7 @@ impl World {
             Event::Read => self.read()?,
             Event::ReadSlowly => self.read_slowly()?,
             Event::Watch => self.watch()?,
-            Event::Want => self.want(),
+            Event::Want => self.want()?,
             Event::Scrub(broker, run) => self.scrub(broker, run),
             Event::Fault => self.fault(),
             Event::Power(_) if self.quiet => {}

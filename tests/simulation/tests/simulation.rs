@@ -76,7 +76,8 @@ fn judged(seed: u64) -> Result<holdfast_simulation::Outcome, String> {
 
 #[test]
 fn the_same_seed_twice_is_the_same_run() {
-    for seed in [1, 2, 3] {
+    // In the last of them replicas move.
+    for seed in [1, 2, 3, 4] {
         let (once, again) = (run(seed), run(seed));
         assert_eq!(once, again, "seed {seed}");
         assert!(once.is_ok_and(|outcome| outcome.acknowledged > 100), "seed {seed}");
