@@ -1,5 +1,6 @@
 //! A `holdfast up` in a directory of its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,17 @@ impl Status {
         self.0["brokers"][broker]["pid"].as_u64()
     }
 
+    /// Whether all replicas are where they are wanted: on each of so many brokers some, on others none.
+    pub(crate) fn is_placed_on(&self, brokers: u64) -> bool {
+        let shards = self.shards();
+        let held: BTreeSet<u64> = shards
+            .iter()
+            .flat_map(|shard| shard["replicas"].as_array().cloned().unwrap_or_default())
+            .filter_map(|broker| broker.as_u64())
+            .collect();
+        self.0["moving"] == 0 && self.in_sync(3) && held.into_iter().eq(0..brokers)
+    }
+
     fn shards(&self) -> Vec<Value> {
         self.0["shards"].as_array().cloned().unwrap_or_default()
     }
@@ -76,7 +88,10 @@ pub(crate) fn free_base() -> u16 {
         let index = (seed + NEXT.fetch_add(1, Ordering::Relaxed)) % 40;
         let base = 20_000 + index * PORTS;
         let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if [0, 1, 2, 100, 101, 102, 200, 201, 202].into_iter().all(|above| free(base + above)) {
+        if [0, 1, 2, 3, 100, 101, 102, 103, 200, 201, 202, 203]
+            .into_iter()
+            .all(|above| free(base + above))
+        {
             return base;
         }
     }

@@ -72,6 +72,28 @@ fn what_runs_ends_with_its_parent_and_goes_on_in_the_next_run() {
 }
 
 #[test]
+fn brokers_come_and_go_from_run_to_run_and_their_replicas_with_them() {
+    let directory = tempfile::tempdir().unwrap();
+    Cluster::start(directory.path(), YAML).stop();
+
+    let four = YAML.replace("shards: 6", "shards: 6\n  brokers: 4");
+    let cluster = Cluster::start(directory.path(), &four);
+    cluster.until("the fourth has its share", |status| status.is_placed_on(4));
+    cluster.stop();
+
+    let cluster = Cluster::start(directory.path(), YAML);
+    assert_eq!(cluster.status().brokers().len(), 4, "it runs while it holds replicas");
+    cluster.until("the fourth holds nothing", |status| status.is_placed_on(3));
+    let output = cluster.stop();
+    assert!(output.contains("broker 3 holds it no more"), "{output}");
+
+    let cluster = Cluster::start(directory.path(), YAML);
+    assert_eq!(cluster.status().brokers().len(), 3);
+    cluster.until("nothing is missed", |status| status.is_placed_on(3) && status.serving());
+    cluster.stop();
+}
+
+#[test]
 fn what_has_no_effect_is_said_and_a_frozen_broker_holds_nothing_up() {
     let directory = tempfile::tempdir().unwrap();
     let external = "shards: 6\n  paused: true\n  resources: {limits: {cpu: 1}}\n  \
