@@ -128,13 +128,25 @@ class Follower:
         finally:
             self.reader.close()
 
+    def _seen(self):
+        if self.problem is not None:
+            raise self.problem
+        return self.reads[:]
+
+    def begun(self):
+        """Waits until it has read something of every partition.
+
+        librdkafka looks for the beginning anew when a broker dies that it had asked for it and that has not answered;
+        it does so even where another one has answered meanwhile, and then reads everything once more.
+        """
+        wait_until("a reader begins", lambda: len({read["partition"] for read in self._seen()}) == faults.PARTITIONS)
+        return self
+
     def until(self, messages):
         """Waits until this many different messages were read, and ends."""
 
         def there():
-            if self.problem is not None:
-                raise self.problem
-            return len({(read["key"], read["seq"]) for read in self.reads[:]}) >= messages
+            return len({(read["key"], read["seq"]) for read in self._seen()}) >= messages
 
         try:
             wait_until(f"{messages} messages are read", there)
@@ -153,7 +165,7 @@ def test_kill_of_the_leader(cluster, bootstrap, make_topic, figure, client):
     writer, reader = CLIENTS[client]
     topic, story = make_topic(partitions=faults.PARTITIONS), faults.Story()
     with faults.Load(writer(bootstrap, topic, story), story) as load:
-        follower = Follower(reader(bootstrap, topic))
+        follower = Follower(reader(bootstrap, topic)).begun()
         for _ in range(faults.ROUNDS):
             load.go_on("the load runs")
             victim = faults.strike(cluster, load, topic, "kill")
@@ -174,7 +186,7 @@ def test_a_frozen_leader_and_its_return(cluster, bootstrap, make_topic, figure):
     topic, story = make_topic(partitions=faults.PARTITIONS), faults.Story()
     writer = ConfluentWriter(bootstrap, topic, story, socket_timeout_ms=1000)
     with faults.Load(writer, story) as load:
-        follower = Follower(ConfluentReader(bootstrap, topic))
+        follower = Follower(ConfluentReader(bootstrap, topic)).begun()
         for _ in range(faults.ROUNDS):
             load.go_on("the load runs")
             frozen = cluster.leader(topic, 0)
