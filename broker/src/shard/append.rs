@@ -172,17 +172,29 @@ impl<E: Effects> Driver<E> {
         let to = before.max(start);
         match self.trim(stream, to) {
             Ok(until) => self.committed.push(until, Waiter::Trim(reply, to)),
-            Err(refusal) => {
-                let _ = reply.send(Err(refused(refusal)));
+            Err(error) => {
+                let _ = reply.send(Err(error));
             }
         }
     }
 
     /// Drops the messages of a stream below `to`.
-    pub(super) fn trim(&mut self, stream: StreamId, to: Offset) -> Result<Position, Refusal> {
-        let bytes = self.bytes_below(stream, to);
+    ///
+    /// # Errors
+    /// Why nothing is dropped; also where it can't be told how much it would be.
+    pub(super) fn trim(&mut self, stream: StreamId, to: Offset) -> Result<Position, AppendError> {
+        let bytes = match self.bytes_below(stream, to) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let why = error.to_string();
+                if error.is_rot() {
+                    self.found_rot(why.clone());
+                }
+                return Err(AppendError::Storage(why));
+            }
+        };
         let body = command::TrimStream { start: to.0, bytes };
-        self.core.command_on(stream, Kind::TrimStream, &body)
+        self.core.command_on(stream, Kind::TrimStream, &body).map_err(refused)
     }
 
     /// Tells those whose wait is over, and those whose wait is in vain.

@@ -264,24 +264,29 @@ impl<E: Effects> Driver<E> {
 
     /// Size of the entries of a stream wholly below `to` that no trim drops yet, bytes. Of very many
     /// entries the first are counted and the others taken to be like those that are left.
-    pub(super) fn bytes_below(&self, id: StreamId, to: Offset) -> u64 {
-        let Some(end) = self.core.state().stream(id).map(|stream| stream.end) else { return 0 };
+    ///
+    /// # Errors
+    /// Where the log can't be read.
+    pub(super) fn bytes_below(&self, id: StreamId, to: Offset) -> Result<u64, holdfast_log::Error> {
+        let Some(end) = self.core.state().stream(id).map(|stream| stream.end) else {
+            return Ok(0);
+        };
         let (start, all) = self.core.kept(id);
         if to >= end {
-            return all;
+            return Ok(all);
         }
         let (mut at, mut bytes) = (start, 0);
         for _ in 0..RETENTION_ENTRIES_MAX {
-            let Ok(Some(header)) = self.view.reader.locate(id, at) else { break };
+            let Some(header) = self.view.reader.locate(id, at)? else { break };
             let next = header.offset.plus(u64::from(header.count));
             if next > to {
-                return bytes;
+                return Ok(bytes);
             }
             bytes += u64::from(header.length);
             at = next;
         }
         let (below, left) = (to.0.saturating_sub(at.0), end.0.saturating_sub(at.0).max(1));
         let rest = u128::from(all.saturating_sub(bytes)) * u128::from(below) / u128::from(left);
-        bytes + u64::try_from(rest).unwrap_or(0)
+        Ok(bytes + u64::try_from(rest).unwrap_or(0))
     }
 }
