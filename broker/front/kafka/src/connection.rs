@@ -16,7 +16,7 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use holdfast_service::Service;
 use kafka_protocol::messages::ApiKey;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -104,11 +104,18 @@ pub(crate) struct Client<S> {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn run<S: Service>(context: Arc<Context<S>>, socket: TcpStream, peer: SocketAddr) {
+pub(super) async fn run<S, I, O>(
+    context: Arc<Context<S>>,
+    (input, output): (I, O),
+    peer: SocketAddr,
+) where
+    S: Service,
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin + Send + 'static,
+{
     tracing::debug!(%peer, "a client connected");
     let metrics = Arc::clone(&context.options.metrics);
     metrics.opened();
-    let (input, output) = socket.into_split();
     let (slots, queue) = mpsc::channel(context.options.requests_in_flight_max);
     let idle_timeout = context.options.idle_timeout;
     let drain_timeout = context.options.drain_timeout;

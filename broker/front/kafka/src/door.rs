@@ -1,11 +1,13 @@
 //! Accepts connections and closes them again, all of them before it returns.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_service::Service;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +58,37 @@ pub async fn serve<S: Service>(
     Ok(())
 }
 
+/// A door whose connections somebody else brings, over whatever carries bytes: no listener, and no
+/// bound on how many there are.
+pub struct Door<S>(Arc<Context<S>>);
+
+impl<S: Service> Door<S> {
+    /// A door before `service`, until `shutdown` is cancelled.
+    #[must_use]
+    pub fn new(service: S, options: Options, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Context::new(service, options, shutdown)))
+    }
+
+    /// Serves one connection until it ends.
+    pub fn serve<I, O>(
+        &self,
+        connection: (I, O),
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        I: AsyncRead + Unpin + Send + 'static,
+        O: AsyncWrite + Unpin + Send + 'static,
+    {
+        connection::run(Arc::clone(&self.0), connection, peer)
+    }
+}
+
+impl<S> std::fmt::Debug for Door<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Door").field(&self.0.options.listener_name).finish()
+    }
+}
+
 fn admit<S: Service>(
     connections: &mut JoinSet<()>,
     context: &Arc<Context<S>>,
@@ -73,7 +106,7 @@ fn admit<S: Service>(
         tracing::debug!(%peer, %error, "the connection was gone before it was served");
         return;
     }
-    connections.spawn(connection::run(Arc::clone(context), socket, peer));
+    connections.spawn(connection::run(Arc::clone(context), socket.into_split(), peer));
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -23,6 +23,6 @@ mod options;
 pub mod records;
 mod topics;
 
-pub use door::serve;
+pub use door::{Door, serve};
 pub use metrics::Metrics;
 pub use options::Options;

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use holdfast_service::Service;
-use tokio::io::{AsyncReadExt, BufReader};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -23,9 +22,9 @@ const READ_BYTES: usize = 16 * 1024;
 const DECODED_BYTES_FREE: usize = 64 * 1024;
 
 /// Reads requests until the connection ends, and says why it did.
-pub(super) async fn run<S: Service>(
+pub(super) async fn run<S: Service, I: AsyncRead + Unpin>(
     client: Arc<Client<S>>,
-    input: OwnedReadHalf,
+    input: I,
     slots: mpsc::Sender<Slot>,
 ) -> End {
     let shutdown = client.context.shutdown.clone();
@@ -38,9 +37,9 @@ pub(super) async fn run<S: Service>(
     }
 }
 
-async fn read_all<S: Service>(
+async fn read_all<S: Service, I: AsyncRead + Unpin>(
     client: Arc<Client<S>>,
-    input: OwnedReadHalf,
+    input: I,
     slots: mpsc::Sender<Slot>,
 ) -> End {
     let mut input = BufReader::with_capacity(READ_BYTES, input);
@@ -61,9 +60,9 @@ async fn read_all<S: Service>(
 }
 
 /// Waits for the next frame; gives its length.
-async fn read_length<S: Service>(
+async fn read_length<S: Service, I: AsyncRead + Unpin>(
     client: &Client<S>,
-    input: &mut BufReader<OwnedReadHalf>,
+    input: &mut BufReader<I>,
 ) -> Result<usize, End> {
     let options = &client.context.options;
     let mut length = [0; 4];
@@ -87,9 +86,9 @@ async fn read_length<S: Service>(
 }
 
 /// Reads the rest of a frame once there is room for it.
-async fn read_frame<S: Service>(
+async fn read_frame<S: Service, I: AsyncRead + Unpin>(
     client: &Client<S>,
-    input: &mut BufReader<OwnedReadHalf>,
+    input: &mut BufReader<I>,
     length: usize,
 ) -> Result<(Bytes, Held), End> {
     let options = &client.context.options;

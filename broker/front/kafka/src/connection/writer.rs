@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::FutureExt;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
@@ -24,8 +23,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const PIECES_MAX: usize = 64;
 
 /// Writes answers until the queue ends, `stop` is cancelled or the client is gone.
-pub(super) async fn run(
-    output: OwnedWriteHalf,
+pub(super) async fn run<O: AsyncWrite + Unpin>(
+    output: O,
     queue: mpsc::Receiver<Slot>,
     write_timeout: Duration,
     stop: CancellationToken,
@@ -46,8 +45,8 @@ pub(super) async fn run(
     }
 }
 
-struct Writer {
-    output: OwnedWriteHalf,
+struct Writer<O> {
+    output: O,
     write_timeout: Duration,
     metrics: Arc<Metrics>,
     /// What is to be written.
@@ -57,7 +56,7 @@ struct Writer {
     held: Vec<(Held, Option<OwnedSemaphorePermit>)>,
 }
 
-impl Writer {
+impl<O: AsyncWrite + Unpin> Writer<O> {
     async fn write_all(mut self, mut queue: mpsc::Receiver<Slot>) -> Result<(), End> {
         loop {
             let mut slot = match queue.try_recv() {
