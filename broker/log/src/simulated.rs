@@ -73,6 +73,7 @@ struct World {
     run: u64,
     quota: Option<u64>,
     failing_flushes: u32,
+    failing_reads: u32,
     flushes: u64,
     /// Steps that are left before the process is stopped, where it is to be.
     steps_left: Option<u64>,
@@ -131,6 +132,11 @@ impl SimulatedDisk {
     /// The next flushes, so many, fail once each.
     pub fn fail_flushes(&self, count: u32) {
         self.world().failing_flushes = count;
+    }
+
+    /// The next reads, so many, fail once each.
+    pub fn fail_reads(&self, count: u32) {
+        self.world().failing_reads = count;
     }
 
     /// At most this many bytes fit; `None` for as many as there are.
@@ -434,6 +440,7 @@ impl Change {
 impl Handle {
     pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         self.check(false)?;
+        self.check_read()?;
         Ok(lock(&self.inode).read_at(buffer, at))
     }
 
@@ -500,6 +507,15 @@ impl Handle {
             return Err(Errno::IO);
         }
         if writes { world.step() } else { Ok(()) }
+    }
+
+    fn check_read(&self) -> Result<(), Errno> {
+        let mut world = self.disk.world();
+        if world.failing_reads == 0 {
+            return Ok(());
+        }
+        world.failing_reads -= 1;
+        Err(Errno::IO)
     }
 
     fn make_room(&self, length: u64) -> Result<(), Errno> {

@@ -6,7 +6,7 @@ use holdfast_protocol::{Offset, ShardId, StreamId, TopicId};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answered, Awaited, Who};
-use crate::client::{KEPT, PRODUCERS, SHORT, topic_of};
+use crate::client::{KEPT, PRODUCERS, SHORT, topic_name, topic_of};
 use crate::world::{Event, SHARDS, World};
 
 /// How often it does something, ms.
@@ -69,11 +69,16 @@ impl World {
     }
 
     /// A broker answers it.
-    pub(crate) fn administered(&mut self, deed: Deed, answered: &Answered) {
+    pub(crate) fn administered(&mut self, id: u32, deed: Deed, answered: &Answered) {
         match (deed, answered) {
-            (Deed::Declare(topic), Answered::Declare(Ok(()))) => self.checker.declared(topic),
+            (Deed::Declare(topic), Answered::Declare(Ok(()))) => {
+                let below = self.committed_at(id, ShardId::CATALOG);
+                self.checker.declared(topic, below);
+            }
             (Deed::Trim(stream), Answered::Trim(Ok(start))) => {
-                self.checker.trimmed(stream, *start);
+                if let Some(shard) = self.shard_of(stream) {
+                    self.checker.trimmed(stream, *start, self.committed_at(id, shard));
+                }
             }
             // It asks again.
             (Deed::Declare(_) | Deed::Trim(_), _) => {}
@@ -86,7 +91,7 @@ fn topics(retention_bytes: u64) -> Vec<Topic> {
     let of = |shard: u32| {
         [(KEPT, None), (SHORT, Some(retention_bytes))].map(|(kind, retention_bytes)| Topic {
             id: topic_of(ShardId(shard), kind),
-            name: format!("topic-{shard}-{kind}"),
+            name: topic_name(topic_of(ShardId(shard), kind)),
             partitions: PRODUCERS,
             config: TopicConfig { retention_ms: None, retention_bytes, ..TopicConfig::default() },
             declared_by: Declarer::Yaml,

@@ -1,7 +1,7 @@
 //! Who waits for an answer of a broker, and what it was.
 
-use holdfast_protocol::Offset;
 use holdfast_protocol::group::Answer;
+use holdfast_protocol::{Offset, Position, ShardId, StreamId};
 use holdfast_service::{AppendError, Appended, CatalogError, GroupError};
 use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -81,15 +81,34 @@ impl World {
         for (who, answered) in given {
             match (who, answered) {
                 (Who::Producer { client, attempt, value }, Answered::Append(answer)) => {
-                    self.produced(client, attempt, value, answer);
+                    self.produced(id, (client, attempt, value), answer);
                 }
-                (Who::Admin(deed), answered) => self.administered(deed, &answered),
+                (Who::Admin(deed), answered) => self.administered(id, deed, &answered),
                 (Who::Member { member, attempt }, Answered::Group(answer)) => {
                     let delay = 1 + self.dice.below(4);
-                    self.after(delay, Event::MemberReply { member, attempt, answer });
+                    let below = self.committed_at(id, self.members[member].shard);
+                    self.after(delay, Event::MemberReply { member, attempt, below, answer });
                 }
                 (Who::Producer { .. } | Who::Member { .. }, _) => {}
             }
         }
+    }
+
+    /// Up to where a broker knows the log to be committed: what it says now stands below.
+    pub(crate) fn committed_at(&self, id: u32, shard: ShardId) -> Position {
+        let process = self.brokers[id as usize].process.as_ref();
+        let driver = process.and_then(|process| process.drivers.get(&shard));
+        driver.map_or(Position(u64::MAX), |driver| driver.core().replica().committed())
+    }
+
+    /// One past the position of the entry that a broker has at an offset.
+    pub(crate) fn below(&self, id: u32, shard: ShardId, at: (StreamId, Offset)) -> Position {
+        let process = self.brokers[id as usize].process.as_ref();
+        let driver = process.and_then(|process| process.drivers.get(&shard));
+        let header =
+            driver.and_then(|driver| driver.view().reader.locate(at.0, at.1).ok().flatten());
+        let found = header.filter(|header| header.stream == at.0 && header.offset == at.1);
+        // Deleted meanwhile, perhaps.
+        found.map_or_else(|| self.committed_at(id, shard), |header| header.position.next())
     }
 }

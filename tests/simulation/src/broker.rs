@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use holdfast_broker::driver::{Driver, Input};
 use holdfast_log::simulated::SimulatedDisk;
@@ -10,6 +11,7 @@ use holdfast_log::{CheckpointJob, Config, Disk, FlushJob, Volume};
 use holdfast_protocol::{BrokerId, Epoch, Incarnation, ShardId};
 
 use crate::answer::Waiting;
+use crate::door::Door;
 use crate::effects::{Clock, Exit, SharedCatalog, SimEffects, Wanted};
 use crate::world::{Event, Peer, SHARDS, Wishes, World};
 
@@ -48,6 +50,8 @@ pub(crate) struct Broker {
     pub(crate) old_until_ms: u64,
     /// A bit was turned somewhere, and may not have been found.
     pub(crate) rotten: bool,
+    /// Some reads were to fail, and may still.
+    pub(crate) reads_fail: bool,
     /// Its logs when it last ran.
     pub(crate) logs: BTreeMap<ShardId, Incarnation>,
     pub(crate) clock: Clock,
@@ -60,6 +64,8 @@ pub(crate) struct Process {
     pub(crate) wishes: Wishes,
     pub(crate) resignations: BTreeMap<ShardId, (Epoch, String)>,
     pub(crate) waiting: Vec<Waiting>,
+    pub(crate) catalog: SharedCatalog,
+    pub(crate) door: Door,
 }
 
 fn config() -> Config {
@@ -91,6 +97,7 @@ impl Broker {
             resigned_until_ms: 0,
             old_until_ms: 0,
             rotten: false,
+            reads_fail: false,
             logs: BTreeMap::new(),
             clock,
         }
@@ -185,7 +192,9 @@ impl World {
         volume.settle().ok()?;
         let resignations = BTreeMap::new();
         let (wishes, waiting) = (Wishes::new(), Vec::new());
-        Some(Process { drivers, volume, wishes, resignations, waiting })
+        let views = drivers.values().map(|driver| Arc::clone(driver.view())).collect();
+        let door = Door::new(id, views, broker.clock.now_ms.get()).ok()?;
+        Some(Process { drivers, volume, wishes, resignations, waiting, catalog, door })
     }
 
     /// An operator found that the volume was put back: the process ends, to give every replica
@@ -236,6 +245,8 @@ impl World {
                 let effects = driver.effects_mut();
                 let wanted = std::mem::take(&mut effects.wanted);
                 let news = effects.news.replace(false);
+                let committed = driver.core().replica().committed();
+                self.note_committed(shard, committed);
                 self.show(id, shard);
                 self.carry_out(id, shard, wanted);
                 if news {
@@ -243,6 +254,7 @@ impl World {
                     self.after(0, Event::Report(id, run));
                 }
                 self.give_answers(id);
+                self.ring_if_awaited(id);
                 Some(done)
             }
             Err(ended) if ended.is::<Exit>() => {

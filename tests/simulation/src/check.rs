@@ -1,22 +1,53 @@
 //! The checkers: what clients were told and what they saw, judged apart from the system.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod forgive;
 
-use holdfast_protocol::{Offset, StreamId, TopicId};
+use std::collections::BTreeMap;
+
+use holdfast_protocol::{Offset, Position, StreamId, TopicId};
+
+/// An offset that only grows, with the position of the log below which the entry is that said so.
+#[derive(Debug, Default)]
+struct Grown(Vec<(Offset, Position)>);
+
+impl Grown {
+    fn now(&self) -> Offset {
+        self.0.last().map_or(Offset(0), |(offset, _)| *offset)
+    }
+
+    fn grow(&mut self, offset: Offset, below: Position) {
+        if offset > self.now() {
+            self.0.push((offset, below));
+        }
+    }
+
+    /// What was said by entries from `from` on may be lost.
+    fn forgive(&mut self, from: Position) {
+        self.0.retain(|(_, below)| *below <= from);
+    }
+}
 
 /// What is known of one stream.
 #[derive(Debug, Default)]
 struct Known {
-    /// What was acknowledged, and where.
-    acknowledged: BTreeMap<u64, Option<Offset>>,
+    /// What was acknowledged, at which offset, and below which position of its shard's log.
+    acknowledged: BTreeMap<u64, (Option<Offset>, Position)>,
     /// What readers found at each offset.
     seen: BTreeMap<Offset, u64>,
     /// Nothing at or above was asked to be deleted.
     trim_max: Offset,
     /// Everything below was said to be deleted.
-    trimmed: Offset,
+    trimmed: Grown,
     /// What went may have gone by retention.
     is_short: bool,
+}
+
+/// What the log of a leader holds of a stream.
+pub(crate) struct Held {
+    /// The first offset that the stream has, by the leader's committed state.
+    pub(crate) start: Offset,
+    /// Every batch that is there, committed or not.
+    pub(crate) batches: BTreeMap<Offset, u64>,
 }
 
 /// What a stream holds in the end.
@@ -33,9 +64,10 @@ pub(crate) struct Content<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     streams: BTreeMap<StreamId, Known>,
-    declared: BTreeSet<TopicId>,
+    /// The topics, each declared by an entry below this position.
+    declared: BTreeMap<TopicId, Position>,
     /// Up to where each group was told that its progress is kept.
-    cursors: BTreeMap<(String, StreamId), Offset>,
+    cursors: BTreeMap<(String, StreamId), Grown>,
     pub(crate) acknowledged: u64,
     pub(crate) read: u64,
     pub(crate) committed_cursors: u64,
@@ -53,11 +85,19 @@ impl Checker {
         self.known(stream).is_short = true;
     }
 
-    /// A broker said that `value` is stored for good, at `offset` where it still knew that.
-    pub(crate) fn acknowledge(&mut self, stream: StreamId, value: u64, offset: Option<Offset>) {
+    /// A broker said that `value` is stored for good, at `offset` where it still knew that, by an
+    /// entry below `position`.
+    pub(crate) fn acknowledge(
+        &mut self,
+        stream: StreamId,
+        value: u64,
+        (offset, position): (Option<Offset>, Position),
+    ) {
         self.acknowledged += 1;
-        let place = self.known(stream).acknowledged.entry(value).or_insert(offset);
-        *place = place.or(offset);
+        let place = self.known(stream).acknowledged.entry(value).or_insert((offset, position));
+        if place.0.is_none() {
+            *place = (offset, position);
+        }
     }
 
     /// A reader found `value` at `offset`: nobody may ever find another there.
@@ -77,6 +117,12 @@ impl Checker {
         }
     }
 
+    /// One past the last offset that a reader has found anything at.
+    pub(crate) fn known_end(&self, stream: StreamId) -> Offset {
+        let last = self.streams.get(&stream).and_then(|known| known.seen.last_key_value());
+        last.map_or(Offset(0), |(offset, _)| offset.plus(1))
+    }
+
     /// Somebody asks for everything below to be deleted.
     pub(crate) fn may_trim(&mut self, stream: StreamId, before: Offset) {
         let known = self.known(stream);
@@ -84,9 +130,8 @@ impl Checker {
     }
 
     /// A broker said that everything below is deleted.
-    pub(crate) fn trimmed(&mut self, stream: StreamId, start: Offset) {
-        let known = self.known(stream);
-        known.trimmed = known.trimmed.max(start);
+    pub(crate) fn trimmed(&mut self, stream: StreamId, start: Offset, position: Position) {
+        self.known(stream).trimmed.grow(start, position);
     }
 
     /// Whether a stream may begin at `start`.
@@ -102,32 +147,34 @@ impl Checker {
     }
 
     /// A broker said that the topic is declared.
-    pub(crate) fn declared(&mut self, topic: TopicId) {
-        self.declared.insert(topic);
+    pub(crate) fn declared(&mut self, topic: TopicId, position: Position) {
+        self.declared.entry(topic).or_insert(position);
     }
 
     /// Whether it was said.
     pub(crate) fn is_declared(&self, topic: TopicId) -> bool {
-        self.declared.contains(&topic)
+        self.declared.contains_key(&topic)
     }
 
     /// The topics that are declared.
     pub(crate) fn topics(&self) -> impl Iterator<Item = TopicId> + '_ {
-        self.declared.iter().copied()
+        self.declared.keys().copied()
     }
 
     /// Up to where this group was told that its progress is kept.
     pub(crate) fn cursor(&self, group: &str, stream: StreamId) -> Offset {
-        self.cursors.get(&(group.to_owned(), stream)).copied().unwrap_or_default()
+        let cursor = self.cursors.get(&(group.to_owned(), stream));
+        cursor.map_or(Offset(0), Grown::now)
     }
 
-    /// A group is told that its progress is kept. It began to say so when it was known to be
-    /// `before`.
+    /// A group is told that its progress is kept, by an entry below `position`. It began to say so
+    /// when it was known to be `before`.
     pub(crate) fn committed_cursor(
         &mut self,
         group: &str,
         stream: StreamId,
         (before, offset): (Offset, Offset),
+        position: Position,
     ) -> Result<(), String> {
         self.committed_cursors += 1;
         if offset < before {
@@ -136,7 +183,7 @@ impl Checker {
             ));
         }
         let cursor = self.cursors.entry((group.to_owned(), stream)).or_default();
-        *cursor = (*cursor).max(offset);
+        cursor.grow(offset, position);
         Ok(())
     }
 
@@ -145,40 +192,15 @@ impl Checker {
         &self,
         at: impl Fn(&str, StreamId) -> Offset,
     ) -> Result<(), String> {
-        for ((group, stream), offset) in &self.cursors {
-            let found = at(group, *stream);
-            if found < *offset {
+        for ((group, stream), cursor) in &self.cursors {
+            let (found, offset) = (at(group, *stream), cursor.now());
+            if found < offset {
                 return Err(format!(
                     "{group}: its offset in {stream:?} was committed as {offset} and is {found}"
                 ));
             }
         }
         Ok(())
-    }
-
-    /// After an unclean election that was allowed and told: what the new leader does not hold may
-    /// be lost, and nothing else. `None`: what it holds is not known.
-    pub(crate) fn forgive(&mut self, stream: StreamId, held: Option<&[(Offset, u64)]>) {
-        let at: BTreeMap<Offset, u64> = held.unwrap_or_default().iter().copied().collect();
-        let values: BTreeSet<u64> = at.values().copied().collect();
-        let known = self.streams.entry(stream).or_default();
-        let before = known.acknowledged.len();
-        known.acknowledged.retain(|value, offset| match offset {
-            Some(offset) => at.get(offset) == Some(value),
-            None => values.contains(value),
-        });
-        self.lost += (before - known.acknowledged.len()) as u64;
-        known.seen.retain(|offset, value| at.get(offset) == Some(value));
-        known.trimmed = Offset(0);
-        self.cursors.retain(|(_, of), _| *of != stream);
-    }
-
-    /// The same for a shard's groups, and where it is the catalog's, its topics.
-    pub(crate) fn forgive_groups(&mut self, is_of_shard: impl Fn(&str) -> bool, catalog: bool) {
-        self.cursors.retain(|(group, _), _| !is_of_shard(group));
-        if catalog {
-            self.declared.clear();
-        }
     }
 
     /// Judges whether everything is there at all, be it on one replica.
@@ -190,7 +212,7 @@ impl Checker {
         let Some(known) = self.streams.get(&stream).filter(|known| !known.is_short) else {
             return Ok(());
         };
-        for (value, offset) in &known.acknowledged {
+        for (value, (offset, _)) in &known.acknowledged {
             let deleted = offset.is_none_or(|offset| offset < known.trim_max);
             if !deleted && !found.iter().any(|(at, held)| held == value && Some(*at) == *offset) {
                 return Err(format!("{stream:?}: {value} was acknowledged and is nowhere"));
@@ -205,11 +227,11 @@ impl Checker {
         let at: BTreeMap<Offset, u64> = batches.iter().copied().collect();
         let Some(known) = self.streams.get(&stream) else { return Ok(()) };
         self.judge_start(stream, start)?;
-        if start < known.trimmed {
-            let Known { trimmed, .. } = known;
+        let trimmed = known.trimmed.now();
+        if start < trimmed {
             return Err(format!("{stream:?}: begins at {start}, and {trimmed} was acknowledged"));
         }
-        for (value, offset) in &known.acknowledged {
+        for (value, (offset, _)) in &known.acknowledged {
             let found = match offset {
                 Some(offset) => *offset < start || at.get(offset) == Some(value),
                 // What was so long ago that nobody knew where may be deleted by now.

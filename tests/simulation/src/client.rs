@@ -21,7 +21,7 @@ pub(crate) const KEPT: u8 = 1;
 pub(crate) const SHORT: u8 = 101;
 
 /// One producer, to one stream of its own, with one batch on its way at a time.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Client {
     pub(crate) stream: StreamId,
     pub(crate) shard: ShardId,
@@ -55,6 +55,17 @@ pub(crate) enum Reply {
 /// A topic of a shard.
 pub(crate) fn topic_of(shard: ShardId, kind: u8) -> TopicId {
     TopicId([kind + u8::try_from(shard.0).unwrap_or(0); 16])
+}
+
+/// The shard of a topic.
+pub(crate) fn shard_of_topic(topic: TopicId) -> ShardId {
+    let number = u32::from(topic.0[0]);
+    ShardId(number.saturating_sub(u32::from(if topic.0[0] >= SHORT { SHORT } else { KEPT })))
+}
+
+/// What people call it.
+pub(crate) fn topic_name(topic: TopicId) -> String {
+    format!("topic-{}", topic.0[0])
 }
 
 impl Client {
@@ -152,7 +163,7 @@ impl World {
             self.after(1, Event::Reply { client: number, attempt, reply: Reply::Failed });
             return;
         };
-        if !process.drivers[&shard].takes_appends() {
+        if !process.drivers[&shard].takes_appends() && !self.shape.uses_door(number) {
             if waited_ms < WAIT_MS {
                 self.after(20, again(waited_ms + 20));
             }
@@ -160,6 +171,10 @@ impl World {
         }
         let padding = self.dice.below(1_500);
         let batch = Bytes::from(self.clients[number].batch(sent, padding));
+        if self.shape.uses_door(number) {
+            self.produce_by_door(broker, (number, attempt, sent.value), batch);
+            return;
+        }
         let (reply, answer) = oneshot::channel();
         let append =
             Append { stream, batch, durability: Durability::Committed, batch_bytes_max: 1 << 20 };
@@ -171,12 +186,10 @@ impl World {
     /// A broker answers: what it says counts from now on, whether the client hears it or not.
     pub(crate) fn produced(
         &mut self,
-        number: usize,
-        attempt: u64,
-        value: u64,
+        broker: u32,
+        (number, attempt, value): (usize, u64, u64),
         answer: Result<Appended, AppendError>,
     ) {
-        let client = &mut self.clients[number];
         let gap = matches!(answer, Err(AppendError::OutOfOrderSequence { .. }));
         let reply = match answer {
             Ok(appended) => Reply::Stored(Some(appended.base_offset)),
@@ -184,8 +197,14 @@ impl World {
             Err(_) => Reply::Failed,
         };
         if let Reply::Stored(at) = &reply {
-            self.checker.acknowledge(client.stream, value, *at);
+            let Client { stream, shard, .. } = self.clients[number];
+            let below = match at {
+                Some(offset) => self.below(broker, shard, (stream, *offset)),
+                None => self.committed_at(broker, shard),
+            };
+            self.checker.acknowledge(stream, value, (*at, below));
         }
+        let client = &mut self.clients[number];
         if gap && !self.losses.had(client.shard) {
             if !self.losses.untold {
                 let stream = client.stream;
@@ -223,6 +242,8 @@ impl World {
     pub(crate) fn client_timeout(&mut self, number: usize, attempt: u64) {
         let client = &self.clients[number];
         if client.attempt == attempt && client.pending {
+            // What it has written may arrive all the same.
+            self.close_links(number);
             self.client_step(number);
         }
     }

@@ -41,7 +41,7 @@ impl World {
 
     /// Whether what this broker has may be lost: others have it all, and nobody else's was lost
     /// since they all had it again.
-    fn may_lose(&self, broker: u32) -> bool {
+    pub(crate) fn may_lose(&self, broker: u32) -> bool {
         if self.now() < self.faults.no_damage_until_ms {
             return false;
         }
@@ -79,7 +79,7 @@ impl World {
             })
     }
 
-    fn note_damage(&mut self, broker: u32, bit: bool) {
+    pub(crate) fn note_damage(&mut self, broker: u32, bit: bool) {
         self.note_lossy(broker);
         let machine = &self.brokers[broker as usize];
         let before = machine.process.as_ref().map(|process| {

@@ -63,9 +63,10 @@ enum Kind {
     BitTurned,
     OldRelease,
     StopMidway,
+    ReadFails,
 }
 
-const KINDS: [Kind; 25] = [
+const KINDS: [Kind; 26] = [
     Kind::Kill,
     Kind::Power,
     Kind::PowerOfAll,
@@ -91,6 +92,7 @@ const KINDS: [Kind; 25] = [
     Kind::BitTurned,
     Kind::OldRelease,
     Kind::StopMidway,
+    Kind::ReadFails,
 ];
 
 impl Faults {
@@ -183,6 +185,7 @@ impl World {
             Kind::VolumeBack => self.roll_volume_back(broker),
             Kind::BitTurned => self.turn_bit(broker),
             Kind::StopMidway => self.stop_midway(broker),
+            Kind::ReadFails => self.fail_reads(broker, for_ms),
             Kind::OldRelease => self.run_old_release(broker, for_ms * 2),
         }
     }

@@ -78,6 +78,13 @@ impl World {
                 }
             }
         }
+        let rotten = (0..).zip(&self.brokers).filter(|(_, broker)| broker.rotten);
+        text.push_str(&format!(
+            "\nrotten: {:?}",
+            rotten.map(|(id, _): (u32, _)| id).collect::<Vec<_>>()
+        ));
+        let known = (0..SHARDS).map(|shard| self.newest_alive(ShardId(shard)));
+        text.push_str(&format!("\nnewest: {:?}", known.collect::<Vec<_>>()));
         let waiting = self.clients.iter().filter(|client| client.pending);
         text.push_str(&format!("\nclients that wait: {:?}", waiting.collect::<Vec<_>>()));
         text

@@ -11,6 +11,7 @@ pub(crate) enum Heal {
     Loss,
     FlushFast(u32),
     Room(u32),
+    Reads(u32),
     SecondOperator,
 }
 
@@ -29,6 +30,11 @@ impl World {
             }
             Heal::FlushFast(broker) => self.broker(broker).flush_fast(),
             Heal::Room(broker) => self.broker(broker).give_room(),
+            Heal::Reads(broker) => {
+                let machine = self.broker(broker);
+                machine.disk.fail_reads(0);
+                machine.reads_fail = false;
+            }
             Heal::SecondOperator => self.stop_operator(1),
         }
     }
@@ -53,6 +59,8 @@ impl World {
             machine.flush_fast();
             machine.give_room();
             machine.disk.fail_flushes(0);
+            machine.disk.fail_reads(0);
+            machine.reads_fail = false;
             machine.disk.stop_after(u64::MAX);
             self.after(1, Event::Start(broker));
         }

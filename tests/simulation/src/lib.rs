@@ -6,7 +6,8 @@
 //! no copy of what is committed is left. The checkers ([`check`]) share nothing with the system:
 //! they know what clients were told and what readers saw.
 //!
-//! Not simulated here: doors and gRPC, which are shown with real processes.
+//! A part of the clients goes through the shipped Kafka door ([`door`]). Not simulated here: gRPC,
+//! which is shown with real processes.
 
 mod admin;
 mod answer;
@@ -16,6 +17,7 @@ mod check;
 mod client;
 mod damage;
 mod dice;
+mod door;
 mod effects;
 mod fault;
 mod finish;

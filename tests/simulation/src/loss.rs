@@ -7,8 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Epoch, Incarnation, Offset, ShardId, ShardRecord};
+use holdfast_protocol::{
+    Epoch, Incarnation, LossRange, Offset, Position, ShardId, ShardRecord, StreamId,
+};
 
+use crate::check::Held;
 use crate::client::placed;
 use crate::member::group_of;
 use crate::world::World;
@@ -21,6 +24,10 @@ pub(crate) struct Losses {
     /// Unclean elections, each judged once.
     elections: BTreeSet<(ShardId, Epoch)>,
     counts: BTreeMap<ShardId, usize>,
+    /// What each of them was said to have lost.
+    told: BTreeMap<(ShardId, Epoch), LossRange>,
+    /// The furthest that any replica knew to be committed.
+    committed: BTreeMap<ShardId, Position>,
     /// More was damaged than can be made good, and nobody can know.
     pub(crate) untold: bool,
 }
@@ -81,13 +88,47 @@ impl World {
                     ));
                 }
             }
-            self.forgive(&after);
+            let range = self.judge_range(&after)?;
+            self.losses.told.insert((after.shard, epoch), range);
+            self.forgive(&after, range.from)?;
         }
         Ok(())
     }
 
-    /// What the elected leader does not hold may be lost.
-    fn forgive(&mut self, record: &ShardRecord) {
+    /// That a possible loss has a range that may be: within what was committed, as far as anybody
+    /// ever knew.
+    fn judge_range(&self, record: &ShardRecord) -> Result<LossRange, String> {
+        let most = self.losses.committed.get(&record.shard).copied().unwrap_or_default();
+        match record.loss {
+            Some(range) if !self.shape.is_async() => {
+                Err(format!("shard {}: {range:?} lost in Sync mode", record.shard))
+            }
+            Some(range) if range.from > range.to || range.to > most.max(range.from) => {
+                Err(format!("shard {}: {range:?} lost, of {most} committed", record.shard))
+            }
+            Some(range) => Ok(range),
+            None => Err(format!("shard {}: a possible loss without a range", record.shard)),
+        }
+    }
+
+    /// An operator told people of a possible loss.
+    pub(crate) fn judge_told(&mut self, shard: ShardId, epoch: Epoch, range: LossRange) {
+        // Whose write was not known to be done may tell of one that the store took back.
+        let written = self.losses.told.get(&(shard, epoch)).copied();
+        if written != Some(range) {
+            self.violate(format!("shard {shard}: {range:?} was told to be lost, not {written:?}"));
+        }
+        self.faults.count("possible loss told");
+    }
+
+    /// How far anybody knows the log to be committed.
+    pub(crate) fn note_committed(&mut self, shard: ShardId, committed: Position) {
+        let most = self.losses.committed.entry(shard).or_default();
+        *most = (*most).max(committed);
+    }
+
+    /// What the elected leader does not hold may be lost, from where the loss is said to begin.
+    fn forgive(&mut self, record: &ShardRecord, from: Position) -> Result<(), String> {
         let shard = record.shard;
         let streams = self.clients.iter().filter(|client| client.shard == shard);
         let held: Vec<_> = streams
@@ -97,18 +138,15 @@ impl World {
             })
             .collect();
         for (stream, held) in held {
-            self.checker.forgive(stream, held.as_deref());
+            self.checker.forgive(stream, held.as_ref(), from)?;
         }
         let group = group_of(shard);
-        self.checker.forgive_groups(|of| of == group, shard == ShardId::CATALOG);
+        self.checker.forgive_groups(|of| of == group, shard == ShardId::CATALOG, from);
+        Ok(())
     }
 
     /// What the elected leader's log holds of a stream now, committed or not.
-    fn held(
-        &self,
-        record: &ShardRecord,
-        stream: holdfast_protocol::StreamId,
-    ) -> Option<Vec<(Offset, u64)>> {
+    fn held(&self, record: &ShardRecord, stream: StreamId) -> Option<Held> {
         let leader = record.leader?;
         let process = self.brokers[leader.broker.0 as usize].process.as_ref()?;
         let driver = process.drivers.get(&record.shard)?;
@@ -118,12 +156,13 @@ impl World {
         let reader = &driver.view().reader;
         let all = Offset(u64::MAX);
         let held = reader.read_stream(stream, Offset(0), all, usize::MAX, true).ok()?;
-        Some(held.iter().map(placed).collect())
+        let start = driver.core().state().stream(stream).map_or(Offset(0), |stream| stream.start);
+        Some(Held { start, batches: held.iter().map(placed).collect() })
     }
 
-    /// Whether a broker's log may have rot, or its process is about to end.
+    /// Whether a broker's log may have rot, or reads of it fail, or its process is about to end.
     pub(crate) fn is_unreadable(&self, broker: u32) -> bool {
         let machine = &self.brokers[broker as usize];
-        machine.rotten || machine.disk.has_stopped()
+        machine.rotten || machine.reads_fail || machine.disk.has_stopped()
     }
 }

@@ -22,6 +22,7 @@ struct Total {
     lost: u64,
     healed_ms_max: u64,
     waited_ms_max: u64,
+    peak: BTreeMap<&'static str, u64>,
     violations: Vec<u64>,
 }
 
@@ -62,6 +63,10 @@ fn main() {
     println!("lost in Async mode, where it was possible and told: {lost}");
     println!("well again after at most {} ms", total.healed_ms_max);
     println!("stored after at most {} ms while all but one were well", total.waited_ms_max);
+    for (what, most) in &total.peak {
+        println!("most {what} at once: {most}");
+    }
+    println!("most memory of this process, {threads} clusters at a time: {}", peak_memory());
     for (fault, count) in &total.faults {
         println!("  {fault}: {count}");
     }
@@ -87,6 +92,10 @@ fn try_seed(seed: u64, total: &Mutex<Total>) {
             total.lost += outcome.lost;
             total.waited_ms_max = total.waited_ms_max.max(outcome.waited_ms);
             total.healed_ms_max = total.healed_ms_max.max(outcome.healed_ms);
+            for (what, most) in outcome.peak {
+                let known = total.peak.entry(what).or_default();
+                *known = (*known).max(most);
+            }
             for (fault, count) in outcome.faults {
                 *total.faults.entry(fault).or_default() += count;
             }
@@ -103,4 +112,11 @@ fn try_seed(seed: u64, total: &Mutex<Total>) {
             total.violations.push(seed);
         }
     }
+}
+
+/// The most memory that this process has had at any time, as the system tells.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or_else(|| "not known".to_owned(), |most| most.trim().to_owned())
 }

@@ -23,7 +23,7 @@ const SESSION_MS: u32 = 3_000;
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) group: String,
-    shard: ShardId,
+    pub(crate) shard: ShardId,
     id: String,
     generation: Generation,
     phase: Phase,

@@ -329,6 +329,9 @@ impl World {
         match event {
             Told::Frozen { .. } => self.faults.count("records frozen"),
             Told::Adopted { .. } => self.faults.count("records adopted"),
+            Told::PossibleLoss { shard, epoch, loss, .. } => {
+                self.judge_told(*shard, *epoch, *loss);
+            }
             _ => {}
         }
     }

@@ -29,9 +29,10 @@ impl World {
     pub(crate) fn read(&mut self) -> Result<(), String> {
         let number = usize::try_from(self.dice.below(self.clients.len() as u64)).unwrap_or(0);
         let (shard, stream) = (self.clients[number].shard, self.clients[number].stream);
-        if let Some(leader) = self.leader_of(shard)
-            && self.is_paused(leader).is_none()
-        {
+        let leader = self.leader_of(shard).filter(|leader| self.is_paused(*leader).is_none());
+        if let Some(leader) = leader.filter(|_| self.dice.chance(300)) {
+            self.read_by_door(leader, stream);
+        } else if let Some(leader) = leader {
             let from = self.dice.next();
             if let Some((start, batches)) = self.content(leader, shard, stream, Some(from)) {
                 self.checker.judge_start(stream, start)?;

@@ -15,6 +15,8 @@ pub(crate) struct Shape {
     pub(crate) retention_bytes: u64,
     /// Between one fault and the next there is at most this, ms.
     pub(crate) pace_ms: u64,
+    /// Which producers, a bit each, go through the Kafka door.
+    doors: u64,
 }
 
 impl Shape {
@@ -28,7 +30,13 @@ impl Shape {
         let flush_interval_ms = dice.pick(&[100, 1_000, 5_000]).copied().unwrap_or(100);
         let retention_bytes = dice.between(20_000, 100_000);
         let pace_ms = if dice.chance(250) { 40_000 } else { 4_000 };
-        Self { flush, unclean, flush_interval_ms, retention_bytes, pace_ms }
+        let doors = dice.next();
+        Self { flush, unclean, flush_interval_ms, retention_bytes, pace_ms, doors }
+    }
+
+    /// Whether a producer goes through the Kafka door; others hand their batches to the driver.
+    pub(crate) fn uses_door(&self, producer: usize) -> bool {
+        self.doors >> (producer % 64) & 1 == 1
     }
 
     pub(crate) fn is_async(&self) -> bool {

@@ -149,6 +149,21 @@ impl World {
         self.broker(broker).disk.fail_flushes(1);
     }
 
+    /// Some reads fail for a while: of followers, of consumers, of the scrub or of a start. What can't
+    /// be read counts as lost, so that it is done only where the others have it.
+    pub(crate) fn fail_reads(&mut self, broker: u32, for_ms: u64) {
+        if !self.may_lose(broker) {
+            return;
+        }
+        self.faults.count("reads failed");
+        self.note_damage(broker, true);
+        let count = u32::try_from(self.dice.between(1, 12)).unwrap_or(1);
+        let machine = self.broker(broker);
+        machine.reads_fail = true;
+        machine.disk.fail_reads(count);
+        self.after(for_ms, Event::Heal(Heal::Reads(broker)));
+    }
+
     pub(crate) fn slow_flush(&mut self, broker: u32, for_ms: u64) {
         self.faults.count("slow flush");
         self.broker(broker).flush_ms = (1_000, 30_000);

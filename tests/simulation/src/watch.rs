@@ -1,6 +1,8 @@
 //! Watches over a run: that what can be served is served soon, and that nothing grows without
 //! bound.
 
+use std::collections::BTreeMap;
+
 use holdfast_protocol::ShardId;
 
 use crate::world::{Event, SHARDS, World};
@@ -34,6 +36,15 @@ pub(crate) struct Watch {
     events: u64,
     /// The longest that a producer waited while it was calm, ms.
     pub(crate) waited_ms_max: u64,
+    /// The most that there was of what is bounded.
+    pub(crate) peak: BTreeMap<&'static str, u64>,
+}
+
+impl Watch {
+    fn note(&mut self, what: &'static str, now: u64) {
+        let most = self.peak.entry(what).or_default();
+        *most = (*most).max(now);
+    }
 }
 
 impl World {
@@ -46,11 +57,15 @@ impl World {
         if events > EVENTS_MAX * LOOK_MS / 1_000 {
             return Err(format!("{events} events in {LOOK_MS} ms: more than anyone asked for"));
         }
-        if self.waiting() > QUEUE_MAX {
-            return Err(format!("{} events wait to happen", self.waiting()));
+        let queued = self.waiting();
+        self.watch.note("events on their way", queued as u64);
+        if queued > QUEUE_MAX {
+            return Err(format!("{queued} events wait to happen"));
         }
         for broker in &self.brokers {
             let waiting = broker.process.as_ref().map_or(0, |process| process.waiting.len());
+            self.watch.note("requests that wait at a broker", waiting as u64);
+            self.watch.note("bytes on a disk", broker.disk.used_bytes());
             if waiting > WAITING_MAX {
                 return Err(format!("{waiting} requests wait for an answer of one broker"));
             }
@@ -130,13 +145,14 @@ impl World {
     }
 
     /// That what is kept is bounded by what is live.
-    pub(crate) fn judge_room(&self) -> Result<(), String> {
+    pub(crate) fn judge_room(&mut self) -> Result<(), String> {
         for (id, broker) in self.brokers.iter().enumerate() {
             let Some(process) = &broker.process else { continue };
             let mut live = 0;
             for (shard, driver) in &process.drivers {
                 let core = driver.core();
                 let state = core.state().encode(core.replica().history()).len();
+                self.watch.note("bytes of a state", state as u64);
                 if state > STATE_BYTES_MAX {
                     return Err(format!("broker {id}, {shard}: a state of {state} bytes"));
                 }

@@ -8,7 +8,7 @@ use holdfast_log::{CheckpointJob, FlushJob};
 use holdfast_operator_core as operator_core;
 use holdfast_protocol::group;
 use holdfast_protocol::mark::{self, Mark};
-use holdfast_protocol::{BrokerId, Offset, ShardId, ShardRecord, Version};
+use holdfast_protocol::{BrokerId, Offset, Position, ShardId, ShardRecord, Version};
 use holdfast_service::GroupError;
 
 use crate::broker::Broker;
@@ -59,6 +59,8 @@ pub struct Outcome {
     pub waited_ms: u64,
     /// From the end of the last fault until everything was well, ms.
     pub healed_ms: u64,
+    /// The most that there was of what is bounded.
+    pub peak: BTreeMap<&'static str, u64>,
 }
 
 /// What one broker says to another.
@@ -92,31 +94,79 @@ pub(crate) enum Call {
 pub(crate) enum Event {
     BrokerTick(u32, u64),
     Start(u32),
-    Peer { from: u32, to: u32, run: u64, shard: ShardId, message: Peer },
-    Flushed { broker: u32, run: u64, shard: ShardId, job: FlushJob },
-    Checkpointed { broker: u32, run: u64, shard: ShardId, job: CheckpointJob },
+    Peer {
+        from: u32,
+        to: u32,
+        run: u64,
+        shard: ShardId,
+        message: Peer,
+    },
+    Flushed {
+        broker: u32,
+        run: u64,
+        shard: ShardId,
+        job: FlushJob,
+    },
+    Checkpointed {
+        broker: u32,
+        run: u64,
+        shard: ShardId,
+        job: CheckpointJob,
+    },
     Report(u32, u64),
     OperatorTick(usize, u64),
     StartOperator(usize),
     Session(u64, Said),
-    SessionBroken { operator: usize, life: u64, broker: BrokerId, session: u64 },
+    SessionBroken {
+        operator: usize,
+        life: u64,
+        broker: BrokerId,
+        session: u64,
+    },
     Store(usize, u64, Call),
     StoreLate(Option<Version>, ShardRecord),
     StoreAnswer(usize, u64, operator_core::Input),
     Client(usize),
-    Request { client: usize, attempt: u64, sent: Sent, broker: u32, waited_ms: u64 },
-    Reply { client: usize, attempt: u64, reply: Reply },
-    Timeout { client: usize, attempt: u64 },
+    Request {
+        client: usize,
+        attempt: u64,
+        sent: Sent,
+        broker: u32,
+        waited_ms: u64,
+    },
+    Reply {
+        client: usize,
+        attempt: u64,
+        reply: Reply,
+    },
+    Timeout {
+        client: usize,
+        attempt: u64,
+    },
     Admin,
     Member(usize, u64),
-    MemberRequest { member: usize, attempt: u64, broker: u32, request: Box<group::Request> },
-    MemberReply { member: usize, attempt: u64, answer: Result<group::Answer, GroupError> },
-    MemberTimeout { member: usize, attempt: u64 },
+    MemberRequest {
+        member: usize,
+        attempt: u64,
+        broker: u32,
+        request: Box<group::Request>,
+    },
+    MemberReply {
+        member: usize,
+        attempt: u64,
+        below: Position,
+        answer: Result<group::Answer, GroupError>,
+    },
+    MemberTimeout {
+        member: usize,
+        attempt: u64,
+    },
     Read,
     ReadSlowly,
     Watch,
     Want,
     Scrub(u32, u64),
+    Door(u32, u64),
     Fault,
     Power(u32),
     Heal(Heal),
@@ -142,7 +192,7 @@ impl Event {
             Self::Checkpointed { broker, run, shard, .. } => {
                 format!("checkpointed {broker} ({run}) shard {shard}")
             }
-            Self::MemberReply { member, attempt, answer: Err(error) } => {
+            Self::MemberReply { member, attempt, answer: Err(error), .. } => {
                 format!("member {member} ({attempt}): {error}")
             }
             other => format!("{other:?}"),
@@ -219,6 +269,7 @@ pub(crate) fn finished(world: World, healed_ms: u64) -> Outcome {
         lost,
         waited_ms: world.watch.waited_ms_max,
         healed_ms,
+        peak: world.watch.peak,
     }
 }
 
@@ -368,8 +419,8 @@ impl World {
             Event::MemberRequest { member, attempt, broker, request } => {
                 self.member_request(member, attempt, broker, request);
             }
-            Event::MemberReply { member, attempt, answer } => {
-                self.member_reply(member, attempt, answer)?;
+            Event::MemberReply { member, attempt, below, answer } => {
+                self.member_reply((member, attempt), below, answer)?;
             }
             Event::MemberTimeout { member, attempt } => self.member_timeout(member, attempt)?,
             Event::Read => self.read()?,
@@ -377,6 +428,7 @@ impl World {
             Event::Watch => self.watch()?,
             Event::Want => self.want()?,
             Event::Scrub(broker, run) => self.scrub(broker, run),
+            Event::Door(broker, run) => self.door(broker, run)?,
             Event::Fault => self.fault(),
             Event::Power(_) if self.quiet => {}
             Event::Power(broker) => self.power(broker),

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use holdfast_broker::driver::{Ask, Input};
 use holdfast_protocol::group::{Answer, Error, FetchOffsets, Fetched, Joined, Request};
-use holdfast_protocol::{Offset, ShardId, StreamId};
+use holdfast_protocol::{Offset, Position, ShardId, StreamId};
 use holdfast_service::GroupError;
 use tokio::sync::oneshot;
 
@@ -181,8 +181,8 @@ impl World {
     /// The coordinator answers.
     pub(crate) fn member_reply(
         &mut self,
-        number: usize,
-        attempt: u64,
+        (number, attempt): (usize, u64),
+        below: Position,
         answer: Result<Answer, GroupError>,
     ) -> Result<(), String> {
         if self.members[number].attempt != attempt {
@@ -202,7 +202,7 @@ impl World {
             }
             (Phase::Fetching, Ok(Answer::FetchOffsets(fetched))) => self.fetched(number, &fetched),
             (Phase::Reading, Ok(Answer::CommitOffsets(results))) => {
-                self.committed(number, &results)?;
+                self.committed(number, &results, below)?;
                 self.member_again(number, PAUSE_MS);
             }
             (Phase::Reading, Ok(_)) => self.member_again(number, PAUSE_MS),
@@ -247,6 +247,7 @@ impl World {
         &mut self,
         number: usize,
         results: &[(StreamId, Result<(), Error>)],
+        below: Position,
     ) -> Result<(), String> {
         let losses = self.losses.total();
         let member = &mut self.members[number];
@@ -259,7 +260,8 @@ impl World {
             }
             // What was lost and told so may be read, and committed, again.
             if member.losses == losses {
-                self.checker.committed_cursor(&member.group, stream, (before, offset))?;
+                let moved = (before, offset);
+                self.checker.committed_cursor(&member.group, stream, moved, below)?;
             }
         }
         if let Some((_, Err(error))) = results.iter().find(|(_, result)| result.is_err()) {
@@ -322,7 +324,7 @@ impl World {
         self.after(delay, Event::Member(number, attempt));
     }
 
-    fn shard_of(&self, stream: StreamId) -> Option<ShardId> {
+    pub(crate) fn shard_of(&self, stream: StreamId) -> Option<ShardId> {
         let client: Option<&Client> = self.clients.iter().find(|client| client.stream == stream);
         client.map(|client| client.shard)
     }
