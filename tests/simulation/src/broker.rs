@@ -206,6 +206,9 @@ impl World {
             self.end_process(id);
             self.broker(id).disk.kill();
             self.after(RETRY_MS, Event::Start(id));
+        } else {
+            // It could not be noted: the session ends, and the next one tells again.
+            self.drop_sessions_of(id);
         }
     }
 
