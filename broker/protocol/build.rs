@@ -7,8 +7,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let configure =
         || tonic_prost_build::configure().build_client(grpc).build_server(grpc).bytes(".");
     configure().compile_fds(compile(&["command.proto"])?)?;
+    // Each writes what is left of those that it imports, so the imported ones come last.
     configure()
         .extern_path(".holdfast.command.v1", "crate::command")
-        .compile_fds(compile(&["control.proto", "peer.proto"])?)?;
+        .extern_path(".holdfast.control.v1", "crate::control")
+        .compile_fds(compile(&["peer.proto"])?)?;
+    configure()
+        .extern_path(".holdfast.command.v1", "crate::command")
+        .compile_fds(compile(&["control.proto"])?)?;
     Ok(())
 }

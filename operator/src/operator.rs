@@ -78,6 +78,11 @@ pub enum DeleteTopic {
     Again(String),
 }
 
+/// A name for the records of one planner.
+fn writer() -> u64 {
+    (uuid::Uuid::new_v4().as_u64_pair().0 % Version::WRITERS).max(1)
+}
+
 impl Operator {
     /// Reads the store, and begins: sessions with all brokers, elections, and the declaration
     /// of `topics`.
@@ -92,7 +97,7 @@ impl Operator {
         let records = store.list().await?;
         info!(records = records.len(), "records read");
         let settings = Arc::new(settings);
-        let planner = Planner::new(settings.policy.clone(), records, Time(ORIGIN_MS));
+        let planner = Planner::new(settings.policy.clone(), records, Time(ORIGIN_MS), writer());
         let (commands, commanded) = mpsc::channel(EVENTS_MAX);
         let (session_events, heard) = mpsc::channel(EVENTS_MAX);
         let (status, _) = watch::channel(planner.status());
@@ -220,7 +225,7 @@ impl Handle {
 
 /// A call of the store.
 enum Call {
-    Swap(Option<Version>, ShardRecord),
+    Swap(Option<Version>, Box<ShardRecord>),
     Read(ShardId),
 }
 
@@ -254,7 +259,7 @@ fn keep_store<S: RecordStore>(
 
 async fn run_call<S: RecordStore>(store: Arc<S>, call: Call, results: mpsc::Sender<Input>) {
     let input = match call {
-        Call::Swap(expected, record) => swap(&*store, expected, record).await,
+        Call::Swap(expected, record) => swap(&*store, expected, *record).await,
         Call::Read(shard) => read(&*store, shard).await,
     };
     // Nobody waits for it once the operator has stopped.
@@ -369,7 +374,7 @@ impl Executor {
 
     async fn execute(&mut self, action: Action) {
         let call = match action {
-            Action::Write { expected, record } => Call::Swap(expected, record),
+            Action::Write { expected, record } => Call::Swap(expected, Box::new(record)),
             Action::Read { shard } => Call::Read(shard),
             Action::Send { broker, message: text } => {
                 let outbox = self.outboxes.get(&broker);

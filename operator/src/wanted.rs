@@ -130,6 +130,7 @@ mod tests {
             unclean_epoch: None,
             loss: None,
             starts: Vec::new(),
+            lineage: Box::default(),
         };
         let spec = |brokers| ReplicationPolicySpec { brokers, ..ReplicationPolicySpec::default() };
         for (wanted, runs) in [(5, 5), (7, 7), (3, 5)] {

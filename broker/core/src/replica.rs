@@ -282,17 +282,22 @@ impl Replica {
         self.end < self.gaps_until
     }
 
-    /// Takes the newest record. One that is older, by its version or its epoch, or of another
-    /// shard is ignored: `false`.
-    pub fn handle_record(&mut self, record: ShardRecord, now_ms: u64) -> bool {
-        let known = self.record.as_ref().map(|known| known.version);
+    /// Whether the record may be taken in place of the one that was.
+    fn is_next(&self, record: &ShardRecord) -> bool {
+        let Some(known) = &self.record else { return true };
         // Epochs never go back, not even with a record store that did.
-        let is_old =
-            known.is_some_and(|known| record.version <= known) || record.epoch < self.epoch();
-        if record.shard != self.shard || is_old && self.keeps(Rule::IgnoreOld) {
-            if known.is_some_and(|known| record.version < known) {
-                mark!(RecordOld);
-            }
+        let is_old = record.version <= known.version || record.epoch < known.epoch;
+        let is_fork = !record.follows(known);
+        if is_old {
+            mark!(RecordOld);
+        }
+        !(is_old && self.keeps(Rule::IgnoreOld) || is_fork && self.keeps(Rule::IgnoreForks))
+    }
+
+    /// Takes the newest record. One that does not follow the one that is known, is older by its
+    /// epoch, or of another shard is ignored: `false`.
+    pub fn handle_record(&mut self, record: ShardRecord, now_ms: u64) -> bool {
+        if record.shard != self.shard || !self.is_next(&record) {
             return false;
         }
         let newer_epoch = record.epoch > self.epoch().max(self.history.last())
@@ -310,6 +315,7 @@ impl Replica {
         match &self.role {
             Role::Leader(_) if !newer_epoch && elected => {
                 self.forget_proposal(now_ms);
+                self.tell_record();
                 self.advance(now_ms);
                 self.tell_commit(now_ms);
             }

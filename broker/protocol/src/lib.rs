@@ -15,6 +15,7 @@ macro_rules! tonic_include {
 pub mod entry;
 pub mod group;
 pub mod ids;
+pub mod lineage;
 pub mod mark;
 pub mod placement;
 pub mod record;
@@ -23,6 +24,7 @@ pub mod wire;
 
 pub use entry::{Entry, Header, Kind};
 pub use ids::{BrokerId, Epoch, Incarnation, Offset, Position, ShardId, StreamId, TopicId};
+pub use lineage::Lineage;
 pub use record::{FlushMode, LossRange, Member, ShardRecord, Start, UncleanElection, Version};
 
 /// Bodies of the entries of a shard's log and of its checkpoints (`proto/command.proto`).

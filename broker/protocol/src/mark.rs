@@ -48,6 +48,8 @@ marks! {
     FetchEarly,
     /// A record older than the newest one seen is ignored.
     RecordOld,
+    /// A follower gets a newer record from its leader, not from the operator.
+    RecordFromLeader,
     /// A leader that started anew does not lead its epoch again.
     LedBefore,
     /// A newer record takes leadership from this replica.

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BrokerId, Epoch, Incarnation, Position, ShardId};
+use crate::lineage::Lineage;
 
 /// A replica named together with the incarnation of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,17 +29,38 @@ pub struct Version {
     pub generation: u32,
     /// Grows by one with every write of this record.
     pub revision: u64,
+    /// Who wrote it: a store that was restored gives numbers out again, to another writer. 0
+    /// where that is not told, as by older releases. It tells records apart, and not which is
+    /// newer: see [`crate::lineage`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub writer: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Version {
     /// The largest that may come from outside: far enough from the end of the numbers that
     /// nothing which follows it gets there.
-    pub const MAX: Self = Self { generation: i32::MAX as u32, revision: i64::MAX as u64 };
+    pub const MAX: Self =
+        Self { generation: i32::MAX as u32, revision: i64::MAX as u64, writer: u64::MAX };
 
-    /// The version that the next write carries.
+    /// Writers are below this: JSON has room for them.
+    pub const WRITERS: u64 = 1 << 53;
+
+    /// The version that the next write carries, before its writer puts its own name to it.
     #[must_use]
     pub fn next(self) -> Self {
         Self { revision: self.revision + 1, ..self }
+    }
+
+    /// Whether both name the same record, as far as both tell.
+    #[must_use]
+    pub fn is_same_as(self, other: Self) -> bool {
+        let names = self.writer == other.writer || self.writer == 0 || other.writer == 0;
+        names && (self.generation, self.revision) == (other.generation, other.revision)
     }
 }
 
@@ -132,6 +154,9 @@ pub struct ShardRecord {
     /// The newest start of each broker, by its number. Only in the record of the catalog's shard.
     #[serde(default)]
     pub starts: Vec<Start>,
+    /// Which records it follows.
+    #[serde(default, skip_serializing_if = "Lineage::is_empty")]
+    pub lineage: Box<Lineage>,
 }
 
 impl ShardRecord {

@@ -2,6 +2,7 @@
 
 use crate::control;
 use crate::ids::{BrokerId, Epoch, Incarnation, Position, ShardId};
+use crate::lineage::{LEFT_MAX, Left, Lineage, RUNS_MAX, Run};
 use crate::record::{FlushMode, LossRange, Member, ShardRecord, Start, Version};
 
 /// A record on the wire that is not one.
@@ -62,13 +63,13 @@ pub fn version(wire: control::Version) -> Result<Version, Error> {
 
 impl From<Version> for control::Version {
     fn from(version: Version) -> Self {
-        Self { generation: version.generation, revision: version.revision }
+        Self { generation: version.generation, revision: version.revision, writer: version.writer }
     }
 }
 
 impl From<control::Version> for Version {
     fn from(wire: control::Version) -> Self {
-        Self { generation: wire.generation, revision: wire.revision }
+        Self { generation: wire.generation, revision: wire.revision, writer: wire.writer }
     }
 }
 
@@ -112,6 +113,37 @@ impl TryFrom<control::LossRange> for LossRange {
     }
 }
 
+impl From<Run> for control::Run {
+    fn from(run: Run) -> Self {
+        Self { first: Some(run.first.into()), last: run.last }
+    }
+}
+
+impl From<Left> for control::Left {
+    fn from(left: Left) -> Self {
+        Self { root: Some(left.root.into()), by: left.by }
+    }
+}
+
+fn lineage(runs: Vec<control::Run>, left: Vec<control::Left>) -> Result<Lineage, Error> {
+    if runs.len() > RUNS_MAX || left.len() > LEFT_MAX {
+        return Err(Error::Range("lineage"));
+    }
+    let run = |run: control::Run| {
+        let first = version(run.first.ok_or(Error::Missing("lineage"))?)?;
+        let is_run = first.revision <= run.last && run.last <= Version::MAX.revision;
+        if is_run { Ok(Run { first, last: run.last }) } else { Err(Error::Range("lineage")) }
+    };
+    let left_by = |left: control::Left| {
+        let root = version(left.root.ok_or(Error::Missing("lineage"))?)?;
+        Ok(Left { root, by: left.by })
+    };
+    Ok(Lineage {
+        runs: runs.into_iter().map(run).collect::<Result<_, _>>()?,
+        left: left.into_iter().map(left_by).collect::<Result<_, _>>()?,
+    })
+}
+
 impl From<&ShardRecord> for control::ShardRecord {
     fn from(record: &ShardRecord) -> Self {
         let flush = match record.flush {
@@ -130,6 +162,8 @@ impl From<&ShardRecord> for control::ShardRecord {
             unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
             loss: record.loss.map(Into::into),
             starts: record.starts.iter().map(|start| (*start).into()).collect(),
+            runs: record.lineage.runs.iter().map(|run| (*run).into()).collect(),
+            left: record.lineage.left.iter().map(|left| (*left).into()).collect(),
         }
     }
 }
@@ -157,6 +191,7 @@ impl TryFrom<control::ShardRecord> for ShardRecord {
                 .transpose()?,
             loss: wire.loss.map(TryInto::try_into).transpose()?,
             starts: wire.starts.into_iter().map(Into::into).collect(),
+            lineage: lineage(wire.runs, wire.left)?.into(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Fetches and answers between the core's words and the peer protocol's.
 
 use holdfast_core::replica::{Answer, Fetch, FetchKey, Outcome};
-use holdfast_protocol::{ShardId, peer, wire};
+use holdfast_protocol::{ShardId, control, peer, wire};
 
 /// A peer message that is none.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,7 @@ pub fn fetch_to_wire(shard: ShardId, fetch: &Fetch) -> peer::Fetch {
         held: fetch.held.0,
         committed: fetch.committed.0,
         gaps_until: fetch.gaps_until.0,
+        record: fetch.record.map(Into::into),
     }
 }
 
@@ -45,6 +46,7 @@ pub fn fetch_from_wire(sent: &peer::Fetch) -> Result<(ShardId, Fetch), Error> {
         held: wire::position(sent.held, "held")?,
         committed: wire::position(sent.committed, "committed")?,
         gaps_until: wire::position(sent.gaps_until, "gaps_until")?,
+        record: sent.record.map(wire::version).transpose()?,
     };
     Ok((ShardId(sent.shard), fetch))
 }
@@ -61,6 +63,7 @@ pub fn answer_to_wire(shard: ShardId, answer: Answer) -> peer::Answer {
             Wire::Diverged(peer::Diverged { epoch: epoch.0, end: end.0 })
         }
         Outcome::Refused { epoch } => Wire::Refused(peer::Refused { epoch: epoch.0, reason: 0 }),
+        Outcome::Behind(record) => Wire::Behind(control::ShardRecord::from(&*record)),
         Outcome::NeedCheckpoint => Wire::NeedCheckpoint(peer::NeedCheckpoint { clean_point: 0 }),
     };
     peer::Answer {
@@ -89,6 +92,7 @@ pub fn answer_from_wire(sent: peer::Answer) -> Result<(ShardId, Answer), Error> 
             end: wire::position(diverged.end, "end")?,
         },
         Wire::Refused(refused) => Outcome::Refused { epoch: wire::epoch(refused.epoch, "epoch")? },
+        Wire::Behind(record) => Outcome::Behind(Box::new(record.try_into()?)),
         Wire::NeedCheckpoint(_) => Outcome::NeedCheckpoint,
     };
     let key = FetchKey {

@@ -109,7 +109,7 @@ fn member(broker: u32) -> Member {
 fn record(revision: u64, leader: u32, isr: &[u32]) -> ShardRecord {
     ShardRecord {
         shard: SHARD,
-        version: Version { generation: 0, revision },
+        version: Version { generation: 0, revision, writer: 0 },
         epoch: Epoch(u32::try_from(revision).unwrap()),
         leader: Some(member(leader)),
         isr: isr.iter().copied().map(member).collect(),
@@ -119,6 +119,7 @@ fn record(revision: u64, leader: u32, isr: &[u32]) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Default::default(),
     }
 }
 
@@ -343,6 +344,7 @@ fn follow(driver: &mut Driver<Stage>) {
         held: end,
         committed: end,
         gaps_until: Position(0),
+        record: None,
     };
     driver.handle(Input::Fetch(BrokerId(1), fetch));
     driver.end_turn();

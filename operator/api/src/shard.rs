@@ -113,6 +113,24 @@ pub struct ShardSpec {
     #[schemars(range(max = 9_007_199_254_740_991_i64))]
     pub revision: u64,
 
+    /// Drawn by the operator that wrote this record. After etcd was restored from a backup,
+    /// revisions are given out again, to another writer. 0 where an older release wrote it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub writer: u64,
+
+    /// The records that this one follows, itself included, as runs of one writer, oldest first. A
+    /// broker takes only what follows the newest record that it has taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub ancestors: Vec<Run>,
+
+    /// Branches of the record that were left after etcd was restored from a backup: nothing was
+    /// acknowledged under them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub left: Vec<Left>,
+
     /// Epoch of the leader; grows with every election, to the next number whose remainder by 64 is
     /// the leader's. 0: there was none yet.
     #[schemars(range(max = 2_147_483_647))]
@@ -154,6 +172,53 @@ pub struct ShardSpec {
     #[schemars(length(max = 64))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["broker"]))]
     pub starts: Vec<Start>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Successive records of one writer.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The generation of all of them.
+    #[schemars(range(max = 2_147_483_647))]
+    pub generation: u32,
+
+    /// The revision of the oldest.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub from: u64,
+
+    /// The revision of the newest.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub to: u64,
+
+    /// Who wrote them; 0 where an older release did.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub writer: u64,
+}
+
+/// A branch of the record that was left.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Left {
+    /// The generation of its first record.
+    #[schemars(range(max = 2_147_483_647))]
+    pub generation: u32,
+
+    /// The revision of its first record.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub revision: u64,
+
+    /// Who wrote its first record; 0 where an older release did.
+    #[schemars(range(max = 9_007_199_254_740_991_i64))]
+    pub writer: u64,
+
+    /// The generation that began in its place.
+    #[schemars(range(max = 2_147_483_647))]
+    pub by: u32,
 }
 
 /// Positions that an unclean election may have lost.

@@ -38,6 +38,8 @@ pub(crate) fn initial<'a>(
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        // As every record, it is named when it is written.
+        lineage: Box::default(),
     })
 }
 

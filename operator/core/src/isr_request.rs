@@ -37,7 +37,7 @@ pub(crate) fn judge(
     request: &IsrRequest,
     holders: &[Holder<'_>],
 ) -> Result<ShardRecord, Refusal> {
-    if request.expected != record.version && keeps(holders, Rule::OldWish) {
+    if !request.expected.is_same_as(record.version) && keeps(holders, Rule::OldWish) {
         mark!(WishOld);
         return Err(Refusal::OldVersion);
     }
@@ -94,7 +94,11 @@ mod tests {
         IsrRequest {
             broker: BrokerId(words[1].parse().unwrap()),
             shard: ShardId(0),
-            expected: Version { generation: 0, revision: words[2][1..].parse().unwrap() },
+            expected: Version {
+                generation: 0,
+                revision: words[2][1..].parse().unwrap(),
+                writer: 0,
+            },
             epoch: Epoch(words[3][1..].parse().unwrap()),
             isr: words[5..].iter().map(|word| member(word)).collect(),
         }

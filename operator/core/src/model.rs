@@ -37,6 +37,9 @@ impl Planner {
             if let Some(elected) = &mut shard.elected {
                 shift.apply(elected);
             }
+            if let Some(offered) = &mut shard.offered {
+                shift.apply(offered);
+            }
         }
         self.failovers.shift_time(shift);
         self.now = to;

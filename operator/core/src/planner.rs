@@ -1,6 +1,7 @@
 //! The state of the plan, and what each input changes in it. What to do next is in `decide`,
 //! what a finished write means is in `written`.
 
+mod adopt;
 mod decide;
 mod moves;
 mod proof;
@@ -33,6 +34,8 @@ pub struct Planner {
     /// When the newest input came.
     pub(crate) now: Time,
     actions: VecDeque<Action>,
+    /// The name that its records carry: of this planner alone.
+    writer: u64,
     /// All of them, but in tests.
     pub(crate) rules: Rules,
 }
@@ -52,8 +55,13 @@ pub(crate) struct Shard {
     reading: bool,
     /// The store went back in time.
     pub(crate) frozen: bool,
-    /// The version that the store has, as read or written last; the base of an adoption.
-    stored: Option<Version>,
+    /// The record that the store has, as read or written last: an adoption is written over it.
+    stored: Option<ShardRecord>,
+    /// The highest revision that this planner has ever given to a record, so that it gives no
+    /// name twice.
+    named: u64,
+    /// When brokers that know an older record were given one of those that compete.
+    pub(crate) offered: Option<Time>,
     /// The leader's request, waiting for the write under way. One, for a leader has one pending.
     request: Option<IsrRequest>,
     /// Newcomers were named, and not enough are known to know of it.
@@ -87,9 +95,10 @@ struct Write {
 impl Planner {
     /// A planner of `policy` that starts from the records in the store. Of the brokers nothing
     /// is known at first: their silence counts from `now`, or from when another broker had the last
-    /// answer of them.
+    /// answer of them. `writer` names the records that it writes: drawn for this planner alone, not
+    /// 0, below [`Version::WRITERS`].
     #[must_use]
-    pub fn new(policy: Policy, records: Vec<ShardRecord>, now: Time) -> Self {
+    pub fn new(policy: Policy, records: Vec<ShardRecord>, now: Time, writer: u64) -> Self {
         let brokers = (0..policy.brokers).map(|id| (BrokerId(id), Broker::new(now)));
         let shards = (0..policy.shards).map(|id| (ShardId(id), Shard::default()));
         let mut planner = Self {
@@ -99,12 +108,13 @@ impl Planner {
             failovers: Failovers::default(),
             now,
             actions: VecDeque::new(),
+            writer,
             rules: Rules::default(),
         };
         for record in records {
             let shard = planner.shards.entry(record.shard).or_default();
             shard.naming = Naming::of_other(&record, &planner.policy);
-            shard.stored = Some(record.version);
+            shard.stored = Some(record.clone());
             shard.record = Some(record);
         }
         planner

@@ -19,6 +19,9 @@ pub enum Rule {
     ReadUnknown,
     /// A store that went back in time is frozen until all brokers have told what they know.
     Inventory,
+    /// Of records that compete, one is adopted only when nothing can have been committed under
+    /// the others.
+    LeaveDead,
     /// A broker whose volume was put back to an older state is not taken for itself.
     NewestVolume,
 }

@@ -40,6 +40,7 @@ pub(crate) fn record(text: &str) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Default::default(),
     };
     let mut words = text.split_whitespace().peekable();
     while let Some(word) = words.next() {

@@ -1,8 +1,11 @@
 //! Shard records as resources, and back.
 
 use holdfast_api::policy::FlushMode as ApiFlush;
-use holdfast_api::shard::{Member as ApiMember, PossibleLoss, ShardSpec, Start as ApiStart};
+use holdfast_api::shard::{
+    Left as ApiLeft, Member as ApiMember, PossibleLoss, Run as ApiRun, ShardSpec, Start as ApiStart,
+};
 use holdfast_protocol::ids::ParseUuidError;
+use holdfast_protocol::lineage::{Left, Lineage, Run};
 use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, Incarnation, LossRange, Member, Position, ShardId, ShardRecord,
     Start, Version,
@@ -24,6 +27,9 @@ pub(crate) fn spec(policy: &str, record: &ShardRecord) -> ShardSpec {
         shard: record.shard.0,
         generation: record.version.generation,
         revision: record.version.revision,
+        writer: record.version.writer,
+        ancestors: record.lineage.runs.iter().map(run).collect(),
+        left: record.lineage.left.iter().map(left).collect(),
         epoch: record.epoch.0,
         unclean_epoch: record.unclean_epoch.map(|epoch| epoch.0),
         possible_loss: record.loss.map(|loss| PossibleLoss { from: loss.from.0, to: loss.to.0 }),
@@ -37,6 +43,36 @@ pub(crate) fn spec(policy: &str, record: &ShardRecord) -> ShardSpec {
             FlushMode::Async => ApiFlush::Async,
         },
     }
+}
+
+fn run(run: &Run) -> ApiRun {
+    let Version { generation, revision, writer } = run.first;
+    ApiRun { generation, from: revision, to: run.last, writer }
+}
+
+fn left(left: &Left) -> ApiLeft {
+    let Version { generation, revision, writer } = left.root;
+    ApiLeft { generation, revision, writer, by: left.by }
+}
+
+fn lineage(spec: &ShardSpec) -> Lineage {
+    let run = |run: &ApiRun| {
+        let ApiRun { generation, from, to, writer } = *run;
+        Run { first: Version { generation, revision: from, writer }, last: to }
+    };
+    let left = |left: &ApiLeft| {
+        let ApiLeft { generation, revision, writer, by } = *left;
+        Left { root: Version { generation, revision, writer }, by }
+    };
+    Lineage {
+        runs: spec.ancestors.iter().map(run).collect(),
+        left: spec.left.iter().map(left).collect(),
+    }
+}
+
+/// The version of the record in a Shard resource.
+pub(crate) fn version(spec: &ShardSpec) -> Version {
+    Version { generation: spec.generation, revision: spec.revision, writer: spec.writer }
 }
 
 /// The record in a Shard resource.
@@ -55,7 +91,7 @@ pub(crate) fn record(spec: &ShardSpec) -> Result<ShardRecord, ParseUuidError> {
     };
     Ok(ShardRecord {
         shard: ShardId(spec.shard),
-        version: Version { generation: spec.generation, revision: spec.revision },
+        version: version(spec),
         epoch: Epoch(spec.epoch),
         leader: spec.leader.as_ref().map(member).transpose()?,
         isr: spec.isr.iter().map(member).collect::<Result<_, _>>()?,
@@ -71,6 +107,7 @@ pub(crate) fn record(spec: &ShardSpec) -> Result<ShardRecord, ParseUuidError> {
             .as_ref()
             .map(|loss| LossRange { from: Position(loss.from), to: Position(loss.to) }),
         starts: spec.starts.iter().map(start).collect(),
+        lineage: lineage(spec).into(),
     })
 }
 
@@ -84,9 +121,10 @@ mod tests {
             broker: BrokerId(broker),
             incarnation: Incarnation([byte; 16]),
         };
+        let own = Version { generation: 2, revision: 40, writer: 9 };
         let full = ShardRecord {
             shard: ShardId(7),
-            version: Version { generation: 2, revision: 40 },
+            version: own,
             epoch: Epoch(5),
             leader: Some(member(1, 0xab)),
             isr: vec![member(1, 0xab), member(0, 0xcd)],
@@ -96,6 +134,16 @@ mod tests {
             unclean_epoch: Some(Epoch(4)),
             loss: Some(LossRange { from: Position(7), to: Position(9) }),
             starts: vec![Start { broker: BrokerId(1), counter: 7, process: 1 << 52 }],
+            lineage: Box::new(Lineage {
+                runs: vec![
+                    Run { first: Version { generation: 1, revision: 2, writer: 8 }, last: 38 },
+                    Run { first: own, last: 40 },
+                ],
+                left: vec![Left {
+                    root: Version { generation: 1, revision: 39, writer: 8 },
+                    by: 2,
+                }],
+            }),
         };
         let vacant = ShardRecord {
             leader: None,

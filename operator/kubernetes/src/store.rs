@@ -264,7 +264,7 @@ impl RecordStore for ShardStore {
 }
 
 fn version(object: &Shard) -> Version {
-    Version { generation: object.spec.generation, revision: object.spec.revision }
+    record::version(&object.spec)
 }
 
 fn params() -> PostParams {

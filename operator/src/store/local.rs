@@ -125,7 +125,7 @@ mod tests {
     fn record(revision: u64) -> ShardRecord {
         ShardRecord {
             shard: ShardId(3),
-            version: Version { generation: 0, revision },
+            version: Version { generation: 0, revision, writer: 0 },
             epoch: Epoch(1),
             leader: None,
             isr: Vec::new(),
@@ -135,6 +135,7 @@ mod tests {
             unclean_epoch: None,
             loss: None,
             starts: Vec::new(),
+            lineage: Default::default(),
         }
     }
 

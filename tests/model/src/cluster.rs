@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast_core::Replica;
 use holdfast_operator_core::Input;
-use holdfast_protocol::{BrokerId, Epoch, Member, ShardId, ShardRecord, Version};
+use holdfast_protocol::{BrokerId, Epoch, Lineage, Member, ShardId, ShardRecord, Version};
 use stateright::{Model, Property};
 
 use crate::action::Action;
@@ -15,6 +15,9 @@ use crate::operator::Operator;
 use crate::setup::{BROKERS, NOW_MS, OPERATOR_TICK_MS, OPERATOR_WAIT_MS, Operators, Setup};
 use crate::state::{Message, Node, Seen, Spent, State, Store, id};
 use crate::{enabled, quiet};
+
+/// Who has written the first record; the arbitrary operator writes under that name too.
+pub(crate) const FIRST_WRITER: u64 = 1 << 32;
 
 /// The cluster of a setup.
 #[derive(Clone, Debug)]
@@ -32,9 +35,9 @@ impl Cluster {
         let record = first_record(setup, &nodes);
         let operators = match setup.operators {
             Operators::Arbitrary => Vec::new(),
-            Operators::Shipped(count) => {
-                (0..count).map(|_| Arc::new(Operator::new(setup, record.clone()))).collect()
-            }
+            Operators::Shipped(count) => (1..=count as u64)
+                .map(|writer| Arc::new(Operator::new(setup, record.clone(), writer)))
+                .collect(),
         };
         let store = Store { history: vec![record], at: 0, late: Vec::new() };
         let mut state = State {
@@ -204,7 +207,9 @@ impl Cluster {
                 let calls = state.operators[at(operator)].calls.clone();
                 let writes = calls.into_iter().filter(|call| call.record.is_some());
                 state.store_mut().late.extend(writes);
-                state.operators[at(operator)] = Arc::new(Operator::new(setup, record));
+                let faults = u64::from(state.spent.operator_faults);
+                let writer = (faults << 8) + u64::from(operator) + 1;
+                state.operators[at(operator)] = Arc::new(Operator::new(setup, record, writer));
             }
             Action::PrepareStop(operator, broker) => {
                 state.spent.operator_faults += 1;
@@ -291,9 +296,10 @@ fn first_record(setup: &Setup, nodes: &[Arc<Node>; BROKERS]) -> ShardRecord {
         incarnation: node.disk.incarnation,
     };
     let isr: Vec<Member> = nodes.iter().enumerate().map(member).collect();
+    let version = Version { writer: FIRST_WRITER, ..Version::default().next() };
     ShardRecord {
         shard: ShardId(0),
-        version: Version::default().next(),
+        version,
         epoch: Epoch(1),
         leader: isr.first().copied(),
         replicas: isr.iter().map(|member| member.broker).collect(),
@@ -303,6 +309,7 @@ fn first_record(setup: &Setup, nodes: &[Arc<Node>; BROKERS]) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Lineage::of(version, None).into(),
     }
 }
 

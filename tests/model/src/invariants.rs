@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::Replica;
-use holdfast_protocol::{FlushMode, Member, ShardRecord};
+use holdfast_protocol::{FlushMode, Member, ShardRecord, Version};
 
 use crate::disk::Entry;
 use crate::setup::{BROKERS, Setup};
@@ -20,7 +20,8 @@ pub enum Invariant {
     EpochNeverRegresses,
     /// Two logs with an entry of one epoch at one position are the same up to there.
     LogMatching,
-    /// A leader has everything that leaders of its epoch or of older ones have committed.
+    /// A leader has everything that leaders of its epoch or of older ones have committed; after a
+    /// restore of the store, one that has committed its epoch start.
     LeaderHasAllCommitted,
     /// No log is cut below what its replica knows to be committed, and nobody asks for that.
     NoTruncateBelowCommitted,
@@ -134,8 +135,11 @@ fn leaders(setup: &Setup, state: &mut State) {
         let Some(replica) = &node.replica else { continue };
         let Some(epoch) = replica.leads() else { continue };
         let committed = || state.seen.committed.iter().enumerate();
-        let lacks = committed()
-            .any(|(at, (entry, by))| *by <= epoch && node.disk.log.get(at) != Some(entry));
+        // Who was elected by a record that competes with one in force commits nothing.
+        let may_lack = state.spent.rollbacks > 0 && replica.confirmed().is_none();
+        let lacks = !may_lack
+            && committed()
+                .any(|(at, (entry, by))| *by <= epoch && node.disk.log.get(at) != Some(entry));
         let shown = index(replica.committed().0);
         let goes_back = replica.confirmed().is_some()
             && committed().any(|(at, (_, by))| *by < epoch && at >= shown);
@@ -180,7 +184,8 @@ pub(crate) fn written(
         let restored = state.spent.rollbacks > 0;
         return (!restored).then_some(Invariant::OperatorIrrelevance);
     }
-    let allowed = after.version == before.version.next()
+    let next = Version { writer: after.version.writer, ..before.version.next() };
+    let allowed = after.version == next
         && after.replicas == before.replicas
         && after.unclean_epoch == before.unclean_epoch
         && (is_election(before, after)

@@ -42,8 +42,9 @@ fn policy(setup: &Setup) -> Policy {
 }
 
 impl Operator {
-    pub(crate) fn new(setup: &Setup, record: ShardRecord) -> Self {
-        let mut planner = Planner::new(policy(setup), vec![record], Time(NOW_MS));
+    /// One that starts from `record`, with a name of its own.
+    pub(crate) fn new(setup: &Setup, record: ShardRecord, writer: u64) -> Self {
+        let mut planner = Planner::new(policy(setup), vec![record], Time(NOW_MS), writer);
         planner.set_rules(setup.missing.operator);
         Self { planner, calls: Vec::new(), sessions: [false; BROKERS], stopping: [false; BROKERS] }
     }

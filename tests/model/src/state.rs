@@ -150,6 +150,7 @@ impl Message {
                     Outcome::Data { committed, next, .. } => {
                         format!("up to {next}, committed {committed}")
                     }
+                    Outcome::Behind(record) => format!("behind v{}", record.version),
                     other => format!("{other:?}"),
                 };
                 format!("{from} answers {to}: e{epoch} at {position} after e{last}: {what}")

@@ -1,7 +1,8 @@
 //! The record store: compare-and-swap, writes that arrive late, and restores from a backup.
 
-use holdfast_protocol::ShardRecord;
+use holdfast_protocol::{Lineage, ShardRecord, Version};
 
+use crate::cluster::FIRST_WRITER;
 use crate::invariants::written;
 use crate::setup::{Setup, Shell};
 use crate::state::{Call, State};
@@ -51,6 +52,11 @@ impl State {
 
     /// The arbitrary operator writes `next` over the record `base` that it read.
     pub(crate) fn change(&mut self, setup: &Setup, base: &ShardRecord, next: ShardRecord) {
+        // After a restore it is another one that writes.
+        let writer = FIRST_WRITER + u64::from(self.spent.rollbacks);
+        let version = Version { writer, ..next.version };
+        let lineage = Lineage::of(version, Some(base)).into();
+        let next = ShardRecord { version, lineage, ..next };
         self.swap(setup, &Call { expected: Some(base.version), record: Some(next) });
     }
 }

@@ -193,8 +193,8 @@ fn show_record(state: &State) -> String {
     let isr: Vec<String> = record.isr.iter().map(member).collect();
     let leader = record.leader.as_ref().map(member);
     format!(
-        "  record {}: v{} e{} leader {leader:?} isr {isr:?}",
-        state.store.at, record.version, record.epoch
+        "  record {}: v{} by {} e{} leader {leader:?} isr {isr:?}",
+        state.store.at, record.version, record.version.writer, record.epoch
     )
 }
 

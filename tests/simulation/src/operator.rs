@@ -76,7 +76,9 @@ impl World {
         let (now, policy) = (Time(self.now()), self.policy(records.iter(), None));
         let operator = &mut self.operators[number];
         operator.life += 1;
-        operator.planner = Some(Planner::new(policy.clone(), records, now));
+        // A name for the records of this planner alone.
+        let writer = (operator.life << 8) + number as u64 + 1;
+        operator.planner = Some(Planner::new(policy.clone(), records, now, writer));
         operator.policy = Some(policy);
         let life = operator.life;
         self.after(0, Event::OperatorTick(number, life));
@@ -304,7 +306,8 @@ impl World {
         let delay = 1 + self.dice.below(10);
         match action {
             Action::Write { expected, record } => {
-                self.after(delay, Event::Store(number, life, Call::Swap(expected, record)));
+                let call = Call::Swap(expected, Box::new(record));
+                self.after(delay, Event::Store(number, life, call));
             }
             Action::Read { shard } => {
                 self.after(delay, Event::Store(number, life, Call::Read(shard)));
@@ -346,6 +349,7 @@ impl World {
             }
             Call::Read(shard) => Input::Read { shard, record: self.store.read(shard) },
             Call::Swap(expected, record) => {
+                let record = *record;
                 let shard = record.shard;
                 let ambiguous = away || self.dice.chance(self.faults.ambiguous_permille);
                 let outcome = if ambiguous {

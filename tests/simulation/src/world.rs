@@ -85,7 +85,7 @@ pub(crate) enum Said {
 /// A call of an operator to the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
-    Swap(Option<Version>, ShardRecord),
+    Swap(Option<Version>, Box<ShardRecord>),
     Read(ShardId),
 }
 

@@ -25,6 +25,7 @@ impl Replica {
             held,
             committed: self.committed,
             gaps_until: self.gaps_until,
+            record: self.record.as_ref().map(|record| record.version),
         };
         let Role::Follower(follower) = &mut self.role else {
             return;
@@ -87,6 +88,13 @@ impl Replica {
             Outcome::Diverged { epoch, end } => self.part(epoch, end, now_ms),
             // A newer record is on its way, or the leader has not seen its own yet.
             Outcome::Refused { .. } => follower.refused_ms = Some(now_ms),
+            Outcome::Behind(record) => {
+                follower.refused_ms = Some(now_ms);
+                if record.leader.is_some_and(|leader| leader.broker == from) {
+                    mark!(RecordFromLeader);
+                    self.handle_record(*record, now_ms);
+                }
+            }
             Outcome::NeedCheckpoint => self.ask_for_checkpoint(now_ms),
         }
     }

@@ -65,6 +65,7 @@ impl Replica {
             return;
         }
         self.note_progress(from, &fetch, now_ms);
+        self.catch_up(from);
         self.advance(now_ms);
         self.serve(from);
         self.tell_commit(now_ms);
@@ -115,6 +116,7 @@ impl Replica {
             end_at_fetch: (end, now_ms),
             waiting: None,
             told: fetch.committed,
+            record: fetch.record,
         };
         let progress = leader.followers.entry(from).or_insert_with(|| fresh.clone());
         if progress.incarnation != fetch.incarnation {
@@ -133,6 +135,38 @@ impl Replica {
         }
         progress.end_at_fetch = (end, now_ms);
         progress.waiting = Some(fetch.key);
+        // A fetch that comes late names an older one.
+        progress.record = progress.record.max(fetch.record);
+    }
+
+    /// Gives a waiting follower the record, where it has taken an older one: nothing is committed
+    /// before it has this one, and the operator may be away.
+    fn catch_up(&mut self, to: BrokerId) {
+        let gives = self.keeps(Rule::TakenRecord);
+        let (Role::Leader(leader), Some(record)) = (&mut self.role, &self.record) else {
+            return;
+        };
+        let Some(progress) = leader.followers.get_mut(&to).filter(|_| gives) else {
+            return;
+        };
+        let is_behind = progress.record.is_some_and(|taken| {
+            !taken.is_same_as(record.version) && record.descends_from(taken) != Some(false)
+        });
+        if is_behind && let Some(key) = progress.waiting.take() {
+            let outcome = Outcome::Behind(Box::new(record.clone()));
+            self.outputs.push_back(Output::Answer(to, Answer { key, outcome }));
+        }
+    }
+
+    /// Gives all waiting followers the record that is new here.
+    pub(super) fn tell_record(&mut self) {
+        let Role::Leader(leader) = &self.role else {
+            return;
+        };
+        let followers: Vec<BrokerId> = leader.followers.keys().copied().collect();
+        for follower in followers {
+            self.catch_up(follower);
+        }
     }
 
     /// Serves the waiting fetch of one follower, if there is something for it.

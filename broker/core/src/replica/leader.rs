@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{BrokerId, Epoch, Incarnation, Member, Position, ShardRecord, mark};
+use holdfast_protocol::{
+    BrokerId, Epoch, Incarnation, Member, Position, ShardRecord, Version, mark,
+};
 
 use super::message::FetchKey;
 use super::rules::{Rule, Rules};
@@ -23,6 +25,15 @@ pub(super) struct Progress {
     pub(super) waiting: Option<FetchKey>,
     /// The commit position that it was last told.
     pub(super) told: Position,
+    /// The newest record that it is known to have taken; `None` where it does not tell.
+    pub(super) record: Option<Version>,
+}
+
+impl Progress {
+    /// Whether it has taken the record of this name. An older release does not say.
+    pub(super) fn has_taken(&self, name: Version) -> bool {
+        self.record.is_none_or(|taken| taken.is_same_as(name))
+    }
 }
 
 /// A membership that was asked for. It counts beside the recorded one until a newer record is
@@ -74,6 +85,9 @@ impl Leader {
         let union = self.rules.keep(Rule::Union);
         let any_log = !self.rules.keep(Rule::Incarnation);
         let proposed = self.proposal.iter().filter(|_| union).flat_map(|proposal| &proposal.isr);
+        if !self.is_in_force(record, me) {
+            return Position(0);
+        }
         record
             .isr
             .iter()
@@ -90,6 +104,19 @@ impl Leader {
             })
             .min()
             .unwrap_or(Position(0))
+    }
+
+    /// Whether every member of the recorded ISR has taken the record. A store that was restored
+    /// has lost it; but none of so many takes what is written in its place.
+    fn is_in_force(&self, record: &ShardRecord, me: Member) -> bool {
+        if !self.rules.keep(Rule::TakenRecord) {
+            return true;
+        }
+        let mut others = record.isr.iter().filter(|member| member.broker != me.broker);
+        others.all(|member| {
+            let progress = self.followers.get(&member.broker);
+            progress.is_some_and(|progress| progress.has_taken(record.version))
+        })
     }
 
     /// The commit position that this knowledge allows, if it is past `committed`.

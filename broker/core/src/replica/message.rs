@@ -31,6 +31,8 @@ pub struct Fetch {
     pub committed: Position,
     /// While the replica is built from a checkpoint, gaps below this position are taken.
     pub gaps_until: Position,
+    /// The newest record that it has persisted; `None` where it does not tell, as older releases.
+    pub record: Option<Version>,
 }
 
 /// The answer to a fetch.
@@ -48,7 +50,10 @@ impl Answer {
     pub fn data_len(&self) -> usize {
         match &self.outcome {
             Outcome::Data { entries, .. } => entries.len(),
-            Outcome::Diverged { .. } | Outcome::Refused { .. } | Outcome::NeedCheckpoint => 0,
+            Outcome::Diverged { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Behind(_)
+            | Outcome::NeedCheckpoint => 0,
         }
     }
 }
@@ -77,6 +82,9 @@ pub enum Outcome {
         /// The present epoch of who refuses.
         epoch: Epoch,
     },
+    /// The leader has this record, and the follower an older one: nothing is committed under it
+    /// before the follower has taken it.
+    Behind(Box<ShardRecord>),
     /// The leader no longer has everything from the asked position on.
     NeedCheckpoint,
 }

@@ -35,6 +35,10 @@ pub enum Rule {
     KeepProposal,
     /// A record older than the newest one seen is ignored.
     IgnoreOld,
+    /// A record that does not follow the one that was taken is ignored, whatever its number.
+    IgnoreForks,
+    /// A follower counts only when it has taken the record that its leader has.
+    TakenRecord,
     /// A broker leads only an epoch newer than any it has seen.
     NewEpoch,
     /// A broker leads only under the incarnation that was elected.

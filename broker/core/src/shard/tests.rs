@@ -38,7 +38,7 @@ fn shard() -> Shard {
 fn record(epoch: u32, leader: u32) -> ShardRecord {
     ShardRecord {
         shard: ShardId(0),
-        version: Version { generation: 0, revision: u64::from(epoch) },
+        version: Version { generation: 0, revision: u64::from(epoch), writer: 0 },
         epoch: Epoch(epoch),
         leader: Some(member(leader)),
         isr: vec![member(0), member(1)],
@@ -48,6 +48,7 @@ fn record(epoch: u32, leader: u32) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Default::default(),
     }
 }
 
@@ -66,6 +67,7 @@ fn held_by_other(shard: &mut Shard, position: u64) {
         held: position,
         committed: Position(0),
         gaps_until: Position(0),
+        record: None,
     };
     shard.handle_fetch(BrokerId(1), fetch, 0);
 }
@@ -126,7 +128,7 @@ fn only_a_confirmed_leader_takes_anything() {
     assert_eq!(shard.accepts(), Ok(Epoch(1)));
     let alone = ShardRecord {
         isr: vec![member(0)],
-        version: Version { generation: 0, revision: 2 },
+        version: Version { generation: 0, revision: 2, writer: 0 },
         ..record(1, 0)
     };
     shard.handle_record(alone, 0);

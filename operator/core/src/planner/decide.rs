@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_protocol::{
-    BrokerId, Epoch, Member, ShardId, ShardRecord, UncleanElection, Version, mark,
+    BrokerId, Lineage, Member, ShardId, ShardRecord, UncleanElection, Version, mark,
 };
 
 use super::{Planner, Write};
@@ -14,7 +14,7 @@ use crate::broker::Loss;
 use crate::election;
 use crate::failover::Reason;
 use crate::fence;
-use crate::input::{IsrRequest, Report};
+use crate::input::IsrRequest;
 use crate::inventory;
 use crate::isr_request;
 use crate::policy::Time;
@@ -81,7 +81,7 @@ impl Planner {
             return;
         }
         if shard.frozen {
-            self.take_inventory(id);
+            self.take_inventory(id, now);
             return;
         }
         let Some(record) = shard.record.clone() else {
@@ -272,34 +272,6 @@ impl Planner {
         }
     }
 
-    /// Adopts the newest record, once every broker has told what it knows.
-    fn take_inventory(&mut self, id: ShardId) {
-        let Some(shard) = self.shards.get(&id) else {
-            return;
-        };
-        let reports: Vec<&Report> = self
-            .brokers
-            .values()
-            .filter(|broker| broker.is_live())
-            .filter_map(|broker| broker.reports.get(&id))
-            .collect();
-        let told = reports.iter().filter_map(|report| report.record.as_ref());
-        let known: Vec<&ShardRecord> = told.chain(shard.record.as_ref()).collect();
-        let here = |id: BrokerId| self.brokers.get(&id).is_some_and(super::Broker::is_live);
-        let everyone = self.brokers.values().all(super::Broker::is_live)
-            && known.iter().flat_map(|record| named(record)).all(here);
-        if !everyone {
-            return;
-        }
-        let epoch = reports.iter().map(|report| report.epoch).max();
-        let stored = shard.stored;
-        let adopted = inventory::adopted(known.into_iter(), epoch.unwrap_or(Epoch(0)));
-        if let Some(record) = adopted {
-            mark!(RecordAdopted);
-            self.write(stored, record, Intent::Adopt, None);
-        }
-    }
-
     pub(super) fn write(
         &mut self,
         expected: Option<Version>,
@@ -307,10 +279,22 @@ impl Planner {
         intent: Intent,
         request: Option<IsrRequest>,
     ) {
+        let writer = self.writer;
         let Some(shard) = self.shards.get_mut(&record.shard) else {
             return;
         };
         assert!(shard.write.is_none(), "one write of a shard at a time");
+        let version = Version { writer, ..record.version };
+        let record = match intent {
+            // It may follow another one than that in whose place it is written.
+            Intent::Adopt => record,
+            _ => ShardRecord {
+                version,
+                lineage: Lineage::of(version, shard.record.as_ref()).into(),
+                ..record
+            },
+        };
+        shard.named = shard.named.max(version.revision);
         shard.write = Some(Write { expected, record: record.clone(), intent, request });
         self.act(Action::Write { expected, record });
     }

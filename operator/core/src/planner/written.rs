@@ -75,11 +75,14 @@ impl Planner {
             return;
         };
         let version = stored.as_ref().map(|record| record.version);
-        let known = shard.record.as_ref().map(|record| record.version);
-        shard.stored = version;
-        let went_back = version < known;
+        shard.stored.clone_from(&stored);
+        let went_back = inventory::has_gone_back(shard.record.as_ref(), stored.as_ref());
         if !went_back && stored != shard.record {
             shard.naming = stored.as_ref().and_then(|r| Naming::of_other(r, &self.policy));
+            let generation = shard.record.as_ref().map(|known| known.version.generation);
+            // Another operator has put it right.
+            let adopted = version.map(|version| version.generation) > generation;
+            shard.frozen &= !adopted;
             shard.record.clone_from(&stored);
             // What its leader told before is not told again.
             let restarted = stored.as_ref().is_some_and(|record| self.has_restarted(record));
@@ -121,7 +124,7 @@ impl Planner {
             return;
         };
         let before = shard.record.replace(write.record.clone());
-        shard.stored = Some(write.record.version);
+        shard.stored = Some(write.record.clone());
         if let Some(before) = &before {
             shard.naming = Naming::after(shard.naming.take(), before, &write.record);
         }

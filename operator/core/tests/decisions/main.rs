@@ -9,11 +9,13 @@ mod wishes;
 
 use holdfast_operator_core::{Action, Input, Planner, Policy, Report, Time};
 use holdfast_protocol::{
-    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord, Start,
-    UncleanElection, Version,
+    BrokerId, Epoch, FlushMode, Incarnation, Lineage, Member, Position, ShardId, ShardRecord,
+    Start, UncleanElection, Version,
 };
 
 const SHARD: ShardId = ShardId::CATALOG;
+/// The name of the planner.
+const WRITER: u64 = 1;
 
 fn member(id: u8) -> Member {
     Member { broker: BrokerId(id.into()), incarnation: Incarnation([id + 1; 16]) }
@@ -22,7 +24,7 @@ fn member(id: u8) -> Member {
 fn record(revision: u64, isr: &[u8]) -> ShardRecord {
     ShardRecord {
         shard: SHARD,
-        version: Version { generation: 0, revision },
+        version: Version { generation: 0, revision, writer: 0 },
         epoch: Epoch(1),
         leader: Some(member(0)),
         isr: isr.iter().copied().map(member).collect(),
@@ -32,6 +34,7 @@ fn record(revision: u64, isr: &[u8]) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Box::default(),
     }
 }
 
@@ -52,7 +55,7 @@ fn starting_at(record: ShardRecord, now: Time) -> Planner {
         move_back_after_ms: 2000,
         unclean_election: UncleanElection::Never,
     };
-    Planner::new(policy, vec![record], now)
+    Planner::new(policy, vec![record], now, WRITER)
 }
 
 /// `broker` connects, in its start `counter`, and tells what it holds; the first of them leads.
@@ -74,7 +77,7 @@ fn report(id: u8) -> Report {
     Report {
         shard: SHARD,
         incarnation: member(id).incarnation,
-        version: Version { generation: 0, revision: 1 },
+        version: Version { generation: 0, revision: 1, writer: 0 },
         epoch: Epoch(1),
         leading: leads,
         leads_epoch: Epoch(leads.into()),
@@ -96,6 +99,13 @@ fn drain(planner: &mut Planner) -> Vec<Action> {
     std::iter::from_fn(|| planner.poll_action()).collect()
 }
 
+/// A record as the planner names it that writes it over that of an older release.
+fn named(next: ShardRecord) -> ShardRecord {
+    let version = Version { writer: WRITER, ..next.version };
+    let lineage = Lineage::of(version, Some(&record(1, &[0, 1]))).into();
+    ShardRecord { version, lineage, ..next }
+}
+
 fn write_of(next: ShardRecord) -> Action {
-    Action::Write { expected: Some(Version { generation: 0, revision: 1 }), record: next }
+    Action::Write { expected: Some(record(1, &[0, 1]).version), record: named(next) }
 }

@@ -8,7 +8,7 @@ use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, ShardId, ShardRecord, Start, UncleanElection, Version,
 };
 
-use crate::{SHARD, drain, member, record, report};
+use crate::{SHARD, WRITER, drain, member, record, report};
 
 /// A store, a planner, and brokers that tell what they are told.
 struct Cluster {
@@ -53,7 +53,7 @@ impl Cluster {
             replicas: replicas.iter().map(|id| BrokerId((*id).into())).collect(),
             ..record(1, replicas)
         };
-        let planner = Planner::new(policy.clone(), vec![stored.clone()], Time(0));
+        let planner = Planner::new(policy.clone(), vec![stored.clone()], Time(0), WRITER);
         let knows = vec![stored.version; 4];
         let mut cluster = Self { planner, policy, stored, knows, now: Time(0) };
         (0..4).for_each(|id| cluster.connect(id));
@@ -142,7 +142,7 @@ impl Cluster {
     fn another(&mut self, staying: u32) {
         self.policy.staying = staying;
         let records = vec![self.stored.clone()];
-        self.planner = Planner::new(self.policy.clone(), records, self.now);
+        self.planner = Planner::new(self.policy.clone(), records, self.now, WRITER);
         (0..4).for_each(|id| self.connect(id));
     }
 }
@@ -231,7 +231,8 @@ fn nothing_moves_where_it_could_do_harm() {
     // A newcomer that is not there.
     let mut cluster = Cluster::new(3, &[0, 1, 3]);
     drain(&mut cluster.planner);
-    let mut planner = Planner::new(cluster.policy.clone(), vec![cluster.stored.clone()], Time(0));
+    let mut planner =
+        Planner::new(cluster.policy.clone(), vec![cluster.stored.clone()], Time(0), WRITER);
     std::mem::swap(&mut cluster.planner, &mut planner);
     [0, 1, 3].into_iter().for_each(|id| cluster.connect(id));
     assert_eq!(cluster.next(), "");
@@ -262,7 +263,7 @@ fn a_few_shards_move_at_a_time() {
     let cluster = Cluster::new(3, &[0, 1, 3]);
     let of = |shard| ShardRecord { shard: ShardId(shard), ..cluster.stored.clone() };
     let policy = Policy { shards: 9, ..cluster.policy.clone() };
-    let mut planner = Planner::new(policy, (0..9).map(of).collect(), Time(0));
+    let mut planner = Planner::new(policy, (0..9).map(of).collect(), Time(0), WRITER);
     for id in 0..4_u8 {
         let broker = BrokerId(id.into());
         let start = Start { broker, counter: 0, process: 0 };

@@ -3,7 +3,7 @@
 use holdfast_operator_core::{Action, Input, IsrRequest, Message, Planner, Time, WriteOutcome};
 use holdfast_protocol::{BrokerId, Epoch, ShardRecord, Version};
 
-use crate::{SHARD, connect, drain, member, record, starting, write_of};
+use crate::{SHARD, connect, drain, member, named, record, starting, write_of};
 
 /// A planner with three live brokers, of which the first leads with the second in sync.
 fn planner() -> Planner {
@@ -21,7 +21,7 @@ fn wish(planner: &mut Planner, isr: &[u8]) -> Vec<Action> {
         broker: BrokerId(0),
         shard: SHARD,
         epoch: Epoch(1),
-        expected: Version { generation: 0, revision: 1 },
+        expected: Version { generation: 0, revision: 1, writer: 0 },
         isr: isr.iter().copied().map(member).collect(),
     };
     planner.handle(Input::IsrRequest(request), Time(1));
@@ -67,7 +67,7 @@ fn a_wish_that_may_be_written_is_not_answered_before_it_is_known() {
     let again = read(&mut planner, record(1, &[0, 1]));
     assert_eq!(again, [write_of(record(2, &[0, 1, 2]))]);
     // It was there after all.
-    let current = Some(record(2, &[0, 1, 2]));
+    let current = Some(named(record(2, &[0, 1, 2])));
     assert_eq!(answers(&written(&mut planner, WriteOutcome::Conflict(current))), [true]);
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_operator_core::{Input, Message, Report};
 use holdfast_protocol::{
-    BrokerId, Epoch, Incarnation, Member, Position, ShardId, ShardRecord, Start, Version,
+    BrokerId, Epoch, Incarnation, Member, Position, ShardId, ShardRecord, Start,
 };
 
 #[derive(Clone)]
@@ -131,7 +131,7 @@ impl Broker {
         self.said.push_back(Input::Reports { broker: self.id, reports, complete });
     }
 
-    /// Takes the next message. Records older than the persisted one are ignored.
+    /// Takes the next message. Records that do not follow the persisted one are ignored.
     pub(crate) fn deliver(&mut self) {
         let records = match self.inbox.pop_front() {
             Some(Message::Records(records)) => records,
@@ -144,10 +144,9 @@ impl Broker {
             let me = self.member(record.shard);
             let replica = self.replicas.get_mut(&record.shard).unwrap();
             let known = replica.record.as_ref();
-            let version = known.map_or_else(Version::default, |known| known.version);
             let newer = record.epoch > known.map_or(Epoch(0), |known| known.epoch);
             shards.push(record.shard);
-            if record.version <= version {
+            if known.is_some_and(|known| !record.follows(known) || record.epoch < known.epoch) {
                 continue;
             }
             if record.leader != Some(me) {

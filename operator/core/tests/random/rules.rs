@@ -35,7 +35,9 @@ impl Rules {
         if before.version.generation < next.version.generation {
             return; // adopted from what brokers know; its own rules are elsewhere
         }
-        assert_eq!(next.version, before.version.next());
+        let writer = next.version.writer;
+        assert_eq!(next.version, Version { writer, ..before.version.next() });
+        assert_eq!(next.descends_from(before.version), Some(true), "{before:?} {next:?}");
         assert!(next.epoch >= before.epoch, "the epoch never goes back: {before:?} {next:?}");
         let elected = next.epoch > before.epoch;
         let is_unclean = elected && next.unclean_epoch == Some(next.epoch);
@@ -75,6 +77,7 @@ fn judge_replicas(before: &ShardRecord, next: &ShardRecord) {
         let expected = ShardRecord {
             version: next.version,
             replicas: next.replicas.clone(),
+            lineage: next.lineage.clone(),
             ..before.clone()
         };
         assert_eq!(*next, expected, "only who comes is new");

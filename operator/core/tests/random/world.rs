@@ -17,7 +17,7 @@ const BROKERS: u32 = 4;
 const SHARDS: u32 = 2;
 
 enum Call {
-    Swap(Option<Version>, ShardRecord),
+    Swap(Option<Version>, Box<ShardRecord>),
     Read(ShardId),
 }
 
@@ -32,6 +32,8 @@ pub(crate) struct World {
     rules: Rules,
     /// Incarnations as the planner heard them last, of brokers whose session it knows.
     heard: BTreeMap<(BrokerId, ShardId), Incarnation>,
+    /// How many planners there were.
+    planners: u64,
     /// The newest write that was planned of each shard.
     planned: BTreeMap<ShardId, ShardRecord>,
     /// What was decided last under each version.
@@ -53,7 +55,7 @@ impl World {
             unclean_election: unclean,
         };
         Self {
-            planner: Planner::new(policy.clone(), Vec::new(), Time(0)),
+            planner: Planner::new(policy.clone(), Vec::new(), Time(0), 1),
             policy,
             now: Time(0),
             brokers: (0..BROKERS).map(|id| Broker::new(id, SHARDS)).collect(),
@@ -62,6 +64,7 @@ impl World {
             calls: VecDeque::new(),
             rules: Rules::default(),
             heard: BTreeMap::new(),
+            planners: 1,
             planned: BTreeMap::new(),
             decided: BTreeMap::new(),
             trace: Vec::new(),
@@ -153,7 +156,7 @@ impl World {
                 let same =
                     |call: &Call| matches!(call, Call::Swap(_, r) if r.shard == record.shard);
                 assert!(!self.calls.iter().any(same), "one write of a shard at a time");
-                self.calls.push_back(Call::Swap(expected, record));
+                self.calls.push_back(Call::Swap(expected, Box::new(record)));
             }
             Action::Read { shard } => self.calls.push_back(Call::Read(shard)),
             Action::Send { broker, message } => {
@@ -198,9 +201,9 @@ impl World {
             Some(Call::Swap(expected, record)) => {
                 let shard = record.shard;
                 let outcome = match end {
-                    StoreEnd::Done => self.swap(expected, record),
+                    StoreEnd::Done => self.swap(expected, *record),
                     StoreEnd::Lost => {
-                        self.swap(expected, record);
+                        self.swap(expected, *record);
                         WriteOutcome::Unknown
                     }
                     StoreEnd::Never => WriteOutcome::Unknown,
@@ -274,7 +277,7 @@ impl World {
         // What the old one asked of the store may still happen, but nobody hears of it.
         while let Some(call) = self.calls.pop_front() {
             if let Call::Swap(expected, record) = call {
-                self.swap(expected, record);
+                self.swap(expected, *record);
             }
         }
         for broker in &mut self.brokers {
@@ -282,7 +285,8 @@ impl World {
         }
         self.heard.clear();
         let records = self.store.values().cloned().collect();
-        self.planner = Planner::new(self.policy.clone(), records, self.now);
+        self.planners += 1;
+        self.planner = Planner::new(self.policy.clone(), records, self.now, self.planners);
     }
 
     fn roll_back(&mut self, shard: ShardId, by: usize) {

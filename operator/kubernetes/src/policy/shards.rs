@@ -153,6 +153,7 @@ mod tests {
             unclean_epoch: Some(Epoch(5)),
             loss: Some(LossRange { from: Position(70), to: Position(90) }),
             starts: Vec::new(),
+            lineage: Default::default(),
         };
         let mut shard = Known {
             id: ShardId(2),

@@ -18,7 +18,7 @@ fn record(revision: u64, leader: u32) -> ShardRecord {
     };
     ShardRecord {
         shard: ShardId(3),
-        version: Version { generation: 0, revision },
+        version: Version { generation: 0, revision, writer: 0 },
         epoch: Epoch(u32::try_from(revision).unwrap()),
         leader: Some(member(leader)),
         isr: vec![member(0), member(1)],
@@ -28,6 +28,7 @@ fn record(revision: u64, leader: u32) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Default::default(),
     }
 }
 

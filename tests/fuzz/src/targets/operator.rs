@@ -71,7 +71,7 @@ fn run(input: &[u8]) {
     };
     let mut now = Time(1_000);
     let records = vec![replica::record(3, Some(1))];
-    let mut planner = Planner::new(policy, records, now);
+    let mut planner = Planner::new(policy, records, now, 1);
     for (head, message) in messages(input) {
         now.0 += 100;
         let broker = BrokerId(u32::from(head & 3));

@@ -56,7 +56,7 @@ fn member(broker: u32) -> Member {
 pub(super) fn record(epoch: u32, leader: Option<u32>) -> ShardRecord {
     ShardRecord {
         shard: SHARD,
-        version: Version { generation: 1, revision: u64::from(epoch) },
+        version: Version { generation: 1, revision: u64::from(epoch), writer: 0 },
         epoch: Epoch(epoch),
         leader: leader.map(member),
         isr: vec![member(0), member(1)],
@@ -66,6 +66,7 @@ pub(super) fn record(epoch: u32, leader: Option<u32>) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Default::default(),
     }
 }
 

@@ -109,6 +109,7 @@ pub(super) fn record(text: &str) -> ShardRecord {
         unclean_epoch: None,
         loss: None,
         starts: Vec::new(),
+        lineage: Default::default(),
     };
     let mut words = text.split_whitespace().peekable();
     while let Some(word) = words.next() {
@@ -214,6 +215,7 @@ fn fetch(words: &mut Words<'_>) -> (BrokerId, Fetch) {
         held: key.position,
         committed: Position(0),
         gaps_until: Position(0),
+        record: None,
     };
     while let Some(word) = words.0.next() {
         match word {
@@ -249,7 +251,7 @@ fn tell(replica: &mut Replica, line: &str, now_ms: &mut u64) {
             replica.handle_tick(*now_ms);
         }
         "wish" => {
-            let version = Version { generation: 0, revision: words.number() };
+            let version = Version { generation: 0, revision: words.number(), writer: 0 };
             replica.handle_isr_refused(version, now);
         }
         "clean" => replica.handle_cleaned(words.position()),

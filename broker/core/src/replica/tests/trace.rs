@@ -56,6 +56,7 @@ pub(super) fn answer(answer: &Answer) -> String {
         }
         Outcome::Diverged { epoch, end } => format!("e{epoch} ends at {end}"),
         Outcome::Refused { epoch } => format!("refused in e{epoch}"),
+        Outcome::Behind(new) => format!("behind {}", record(new)),
         Outcome::NeedCheckpoint => "needs a checkpoint".to_owned(),
     };
     format!("{}: {outcome}", key(&answer.key))

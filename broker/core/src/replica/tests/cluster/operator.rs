@@ -18,7 +18,7 @@ impl Operator {
         let replicas: Vec<BrokerId> = members.iter().map(|member| member.broker).collect();
         let record = ShardRecord {
             shard: ShardId(0),
-            version: Version { generation: 0, revision: 1 },
+            version: Version { generation: 0, revision: 1, writer: 0 },
             epoch: Epoch(1),
             leader: members.first().copied(),
             isr: members,
@@ -28,6 +28,7 @@ impl Operator {
             unclean_epoch: None,
             loss: None,
             starts: Vec::new(),
+            lineage: Default::default(),
         };
         Self { past: vec![record] }
     }
