@@ -24,8 +24,9 @@ pub(crate) struct Losses {
     /// Unclean elections, each judged once.
     elections: BTreeSet<(ShardId, Epoch)>,
     counts: BTreeMap<ShardId, usize>,
-    /// What each of them was said to have lost.
-    told: BTreeMap<(ShardId, Epoch), LossRange>,
+    /// What each of them was said to have lost; after a restore of the store perhaps by another
+    /// operator once more, who had heard of less.
+    told: BTreeMap<(ShardId, Epoch), Vec<LossRange>>,
     /// The furthest that any replica knew to be committed.
     committed: BTreeMap<ShardId, Position>,
     /// More was damaged than can be made good, and nobody can know.
@@ -74,6 +75,8 @@ impl World {
     pub(crate) fn judge_elections(&mut self) -> Result<(), String> {
         for (before, after) in self.store.take_unclean() {
             let Some(epoch) = after.unclean_epoch else { continue };
+            let range = self.judge_range(&after)?;
+            self.losses.told.entry((after.shard, epoch)).or_default().push(range);
             if !self.losses.elections.insert((after.shard, epoch)) {
                 continue;
             }
@@ -88,8 +91,6 @@ impl World {
                     ));
                 }
             }
-            let range = self.judge_range(&after)?;
-            self.losses.told.insert((after.shard, epoch), range);
             self.forgive(&after, range.from)?;
         }
         Ok(())
@@ -113,9 +114,8 @@ impl World {
 
     /// An operator told people of a possible loss.
     pub(crate) fn judge_told(&mut self, shard: ShardId, epoch: Epoch, range: LossRange) {
-        // Whose write was not known to be done may tell of one that the store took back.
-        let written = self.losses.told.get(&(shard, epoch)).copied();
-        if written != Some(range) {
+        let written = self.losses.told.get(&(shard, epoch)).cloned().unwrap_or_default();
+        if !written.contains(&range) {
             self.violate(format!("shard {shard}: {range:?} was told to be lost, not {written:?}"));
         }
         self.faults.count("possible loss told");
