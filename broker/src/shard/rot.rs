@@ -14,15 +14,19 @@ use super::driver::Driver;
 use super::effects::Effects;
 use super::open;
 
-/// How often it is told, and a leader asks to be relieved, while the replica can't be repaired, ms.
+/// How often it is told that the replica can't be repaired, ms.
 const AGAIN_MS: u64 = 60_000;
+/// How often a leader asks to be relieved, ms: what it said may be lost with its session.
+const ASK_AGAIN_MS: u64 = 15_000;
 
 /// Bytes that were durable are lost here.
 #[derive(Debug)]
 pub(super) struct Rot {
     what: String,
-    /// When it was told last, or somebody else asked for.
+    /// When it was told last.
     told_ms: Option<u64>,
+    /// When somebody else was asked for last.
+    asked_ms: Option<u64>,
     /// Enough others are in sync: the operator is to leave this one out.
     pub(super) leaving: bool,
 }
@@ -47,7 +51,7 @@ impl<E: Effects> Driver<E> {
         }
         error!(shard = %self.shard, %what, "rot: this replica has to be built anew from another");
         self.effects.count_rot_found();
-        self.rot = Some(Rot { what, told_ms: None, leaving: false });
+        self.rot = Some(Rot { what, told_ms: None, asked_ms: None, leaving: false });
     }
 
     /// What the operator is told of rot, where it is to act on it.
@@ -62,9 +66,13 @@ impl<E: Effects> Driver<E> {
         }
         match self.standing() {
             Standing::Out => self.build_anew(),
-            Standing::Leads { relief } => {
-                if self.is_time(now_ms) {
-                    self.ask_for_relief(relief);
+            Standing::Leads { relief: true } => self.ask_for_relief(now_ms),
+            Standing::Leads { relief: false } => {
+                let time = self.is_time(now_ms);
+                let Some(rot) = &mut self.rot else { return };
+                rot.leaving = false;
+                if time {
+                    warn!(shard = %self.shard, what = %rot.what, "rot, and nobody else is in sync who could lead: this replica goes on with what is good");
                 }
             }
             Standing::InSync { spare } => {
@@ -117,14 +125,14 @@ impl<E: Effects> Driver<E> {
         due
     }
 
-    fn ask_for_relief(&mut self, relief: bool) {
+    /// Asks as soon as there is somebody who could lead, and again until one does.
+    fn ask_for_relief(&mut self, now_ms: u64) {
         let (Some(rot), Some(epoch)) = (&mut self.rot, self.core.replica().leads()) else { return };
         rot.leaving = false;
-        if relief {
+        if rot.asked_ms.is_none_or(|asked_ms| now_ms.saturating_sub(asked_ms) >= ASK_AGAIN_MS) {
+            rot.asked_ms = Some(now_ms);
             info!(shard = %self.shard, %epoch, "resigning, so that this replica can be built anew");
             self.effects.resign(epoch, rot.what.clone());
-        } else {
-            warn!(shard = %self.shard, what = %rot.what, "rot, and nobody else is in sync who could lead: this replica goes on with what is good");
         }
     }
 
