@@ -172,14 +172,22 @@ impl Planner {
     }
 
     /// Whether `broker` may be stopped without a gap: it leads nothing that another could lead,
-    /// those who took over serve, and it is in sync only where it can't be spared.
+    /// those who took over serve, unless they are gone too, and it is in sync only where it can't
+    /// be spared.
     #[must_use]
     pub fn is_vacated(&self, broker: BrokerId) -> bool {
         self.shards.iter().all(|(id, shard)| {
-            let settled = shard.write.is_none() && !self.failovers.is_moved_from(*id, broker);
+            let awaited = self.failovers.is_moved_from(*id, broker) && self.leader_may_serve(shard);
             let record = shard.record.as_ref();
+            let settled = shard.write.is_none() && !awaited;
             settled && record.is_none_or(|record| !self.could_leave(record, broker))
         })
+    }
+
+    fn leader_may_serve(&self, shard: &Shard) -> bool {
+        let leader = shard.record.as_ref().and_then(|record| record.leader);
+        let broker = leader.and_then(|leader| self.brokers.get(&leader.broker));
+        broker.is_some_and(|broker| broker.dead_since().is_none())
     }
 
     /// The records as far as they are known.
