@@ -53,6 +53,8 @@ pub(crate) struct Shard {
     write: Option<Write>,
     /// A read was asked for; nothing is decided before it is there.
     reading: bool,
+    /// The store is read once the write under way has ended: a broker knows a newer record.
+    doubted: bool,
     /// The store went back in time.
     pub(crate) frozen: bool,
     /// The record that the store has, as read or written last: an adoption is written over it.
@@ -278,12 +280,14 @@ impl Planner {
         }
     }
 
-    /// Reads the store before anything more is decided about `shard`.
+    /// Reads the store before anything more is decided about `shard`. A write under way ends
+    /// first: with two calls at a time, the end of one would be taken for that of another.
     fn doubt(&mut self, id: ShardId) {
-        let Some(shard) = self.shards.get_mut(&id) else {
+        let Some(shard) = self.shards.get_mut(&id).filter(|s| !s.reading && !s.frozen) else {
             return;
         };
-        if !shard.reading && !shard.frozen {
+        shard.doubted = shard.write.is_some();
+        if !shard.doubted {
             shard.reading = true;
             self.act(Action::Read { shard: id });
         }

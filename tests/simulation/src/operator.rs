@@ -351,6 +351,10 @@ impl World {
             Call::Swap(expected, record) => {
                 let record = *record;
                 let shard = record.shard;
+                if let Some(other) = self.store.name(&record) {
+                    let what = format!("one name for two records: {other:?} and {record:?}");
+                    self.violate(what);
+                }
                 let ambiguous = away || self.dice.chance(self.faults.ambiguous_permille);
                 let outcome = if ambiguous {
                     self.faults.count("ambiguous write");

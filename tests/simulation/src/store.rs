@@ -14,6 +14,8 @@ pub(crate) struct Store {
     records: BTreeMap<ShardId, ShardRecord>,
     /// Earlier states, the oldest first.
     history: Vec<BTreeMap<ShardId, ShardRecord>>,
+    /// What each name stands for, of all that anyone ever wanted to write.
+    named: BTreeMap<(ShardId, Version), ShardRecord>,
     /// Unclean elections that were written, with the record before, and not judged yet.
     unclean: Vec<(ShardRecord, ShardRecord)>,
     /// Records that name somebody no more, with the record before, and not judged yet.
@@ -29,6 +31,13 @@ impl Store {
 
     pub(crate) fn records(&self) -> &BTreeMap<ShardId, ShardRecord> {
         &self.records
+    }
+
+    /// Remembers what `record` is called; gives the other record that was called the same.
+    pub(crate) fn name(&mut self, record: &ShardRecord) -> Option<&ShardRecord> {
+        let first = self.named.entry((record.shard, record.version));
+        let first = first.or_insert_with(|| record.clone());
+        (first != record).then_some(first)
     }
 
     /// Writes where it has `expected`; gives what it has otherwise.

@@ -35,6 +35,7 @@ impl Planner {
             return;
         };
         shard.reading = false;
+        shard.doubted = false;
         let Some(write) = &shard.write else {
             self.observe(id, stored);
             return;
@@ -63,7 +64,12 @@ impl Planner {
         }
         mark!(WriteLost);
         let request = shard.write.take().and_then(|write| write.request);
-        self.observe(id, stored);
+        // What stood in the way may be older than what a broker has told since.
+        if shard.doubted {
+            self.doubt(id);
+        } else {
+            self.observe(id, stored);
+        }
         if let Some(request) = request {
             self.answer(&request, false);
         }
@@ -137,6 +143,9 @@ impl Planner {
         self.broadcast(id);
         if let Some(request) = &write.request {
             self.answer(request, true);
+        }
+        if self.shards.get(&id).is_some_and(|shard| shard.doubted) {
+            self.doubt(id);
         }
     }
 

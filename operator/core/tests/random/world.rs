@@ -21,6 +21,15 @@ enum Call {
     Read(ShardId),
 }
 
+impl Call {
+    fn shard(&self) -> ShardId {
+        match self {
+            Self::Swap(_, record) => record.shard,
+            Self::Read(shard) => *shard,
+        }
+    }
+}
+
 pub(crate) struct World {
     planner: Planner,
     policy: Policy,
@@ -153,12 +162,9 @@ impl World {
                 {
                     self.check_election(&record);
                 }
-                let same =
-                    |call: &Call| matches!(call, Call::Swap(_, r) if r.shard == record.shard);
-                assert!(!self.calls.iter().any(same), "one write of a shard at a time");
-                self.calls.push_back(Call::Swap(expected, Box::new(record)));
+                self.begin(Call::Swap(expected, Box::new(record)));
             }
-            Action::Read { shard } => self.calls.push_back(Call::Read(shard)),
+            Action::Read { shard } => self.begin(Call::Read(shard)),
             Action::Send { broker, message } => {
                 let broker = self.broker(broker.0);
                 if broker.session {
@@ -168,6 +174,13 @@ impl World {
             Action::Redial { broker } => self.broker(broker.0).drop_session(),
             Action::Tell(_) => {}
         }
+    }
+
+    /// Calls end in any order, and say no more of which they are than the shard.
+    fn begin(&mut self, call: Call) {
+        let same = |other: &Call| other.shard() == call.shard();
+        assert!(!self.calls.iter().any(same), "one call of a shard at a time");
+        self.calls.push_back(call);
     }
 
     /// Whoever is elected was heard of under that incarnation when the election was planned. A
