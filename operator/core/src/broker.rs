@@ -76,6 +76,9 @@ pub(crate) struct Broker {
     pub(crate) start: Option<Start>,
     /// Its volume was named anew in that start.
     pub(crate) renewed: bool,
+    /// It began this start after one that can't have been before it: nothing is taken from it until
+    /// it has told what it knows.
+    pub(crate) suspected: Option<(Start, Start)>,
     pub(crate) reports: BTreeMap<ShardId, Report>,
     pub(crate) stopping: bool,
     /// The epoch of each shard that it gave up, and when.
@@ -105,6 +108,7 @@ impl Broker {
             died: now,
             start: None,
             renewed: false,
+            suspected: None,
             reports: BTreeMap::new(),
             stopping: false,
             resigned: BTreeMap::new(),

@@ -212,25 +212,54 @@ impl Planner {
     }
 
     fn handle_connected(&mut self, start: Start, renewed: bool, now: Time) {
-        let broker = start.broker;
-        let newest = starts::newest(self, broker);
+        let newest = starts::newest(self, start.broker);
         let undone = newest.filter(|newest| newest.is_undone_by(&start) && !renewed);
-        if let Some(newest) = undone.filter(|_| self.rules.keep(Rule::NewestVolume)) {
-            mark!(VolumeRolledBack);
-            let (counted, seen) = (start.counter, newest.counter);
-            let why = format!("it counts start {counted}, and start {seen} was seen before");
-            self.renew_volume(broker, seen, why);
-            return;
-        }
-        let Some(known) = self.brokers.get_mut(&broker) else {
+        let undone = undone.filter(|_| self.rules.keep(Rule::NewestVolume));
+        let Some(known) = self.brokers.get_mut(&start.broker) else {
             return;
         };
-        known.connect(start, renewed, now);
+        known.suspected = undone.map(|newest| (start, newest));
+        if known.suspected.is_none() {
+            self.welcome(start, renewed, now);
+        }
+    }
+
+    /// Takes what `start` has to tell from now on, and gives it the records.
+    fn welcome(&mut self, start: Start, renewed: bool, now: Time) {
+        let broker = start.broker;
+        self.with_broker(broker, |known| known.connect(start, renewed, now));
         let records = self.records().cloned().collect();
         self.act(Action::Send { broker, message: Message::Records(records) });
     }
 
+    /// Whether nothing that `id` reports is to be taken: its volume was put back to an older state,
+    /// as it seems, and by what it reports it does not know better than what that is judged by.
+    fn is_put_back(&mut self, id: BrokerId, reports: &[Report], complete: bool, now: Time) -> bool {
+        let known = self.brokers.get_mut(&id);
+        let Some((start, newest)) = known.and_then(|known| known.suspected.take_if(|_| complete))
+        else {
+            return false;
+        };
+        let catalog = reports.iter().find(|report| report.shard == ShardId::CATALOG);
+        let record = self.shards.get(&ShardId::CATALOG).and_then(|shard| shard.record.as_ref());
+        let is_ahead = catalog.is_some_and(|report| inventory::is_ahead(report, record));
+        let seen = self.brokers.get(&id).and_then(|known| known.start);
+        if is_ahead && seen.is_none_or(|seen| !seen.is_undone_by(&start)) {
+            // It is the store that went back, and remembers what has been forgotten since.
+            self.welcome(start, false, now);
+            return false;
+        }
+        mark!(VolumeRolledBack);
+        let (counted, seen) = (start.counter, newest.counter);
+        let why = format!("it counts start {counted}, and start {seen} was seen before");
+        self.renew_volume(id, seen, why);
+        true
+    }
+
     fn handle_reports(&mut self, id: BrokerId, reports: Vec<Report>, complete: bool, now: Time) {
+        if self.is_put_back(id, &reports, complete, now) {
+            return;
+        }
         let known: Vec<ShardId> = reports.iter().map(|report| report.shard).collect();
         let Some(broker) = self.brokers.get_mut(&id) else {
             return;

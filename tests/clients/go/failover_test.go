@@ -192,6 +192,8 @@ func TestGoesOnThroughAKilledLeader(t *testing.T) {
 	s.reached(t, s.acked, s.marks(steady))
 	stop()
 	writing.Wait()
+	cluster(t, "rebalance")
+	awaitBalance(t)
 	if err := producer.Flush(bounded(t)); err != nil {
 		t.Fatal(err)
 	}

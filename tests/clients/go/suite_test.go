@@ -90,6 +90,25 @@ func awaitLeaders(t testing.TB, name string, partitions int) {
 	})
 }
 
+// awaitBalance waits until every partition is led by the broker that is to lead it: later tests are to see no move.
+func awaitBalance(t testing.TB) {
+	asker := admin(t)
+	await(t, "every partition is led by its preferred broker", func() bool {
+		topics, err := asker.ListTopicsWithInternal(bounded(t))
+		if err != nil {
+			return false
+		}
+		for _, topic := range topics {
+			for _, partition := range topic.Partitions {
+				if len(partition.Replicas) == 0 || partition.Leader != partition.Replicas[0] {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(bound); !condition(); time.Sleep(20 * time.Millisecond) {

@@ -112,13 +112,14 @@ fn arbitrary(setup: &Setup, state: &State, out: &mut Vec<Action>) {
     if store.history.len() >= setup.bounds.records {
         return;
     }
+    let elects = store.epochs() < setup.bounds.epochs;
     let oldest = if setup.missing.keeps(Shell::CompareAndSwap) { store.at } else { 0 };
     for at in oldest..=store.at {
         let record = &store.history[at];
         let floor = setup.keeps_floor();
         for member in &record.isr {
             let broker = byte(member.broker.0 as usize);
-            if record.epoch.0 < setup.bounds.epochs {
+            if elects {
                 out.push(Action::Elect(broker, byte(at)));
             }
             let has_other_leader = record.leader.is_some_and(|leader| leader != *member);

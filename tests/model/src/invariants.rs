@@ -184,8 +184,9 @@ pub(crate) fn written(
         let restored = state.spent.rollbacks > 0;
         return (!restored).then_some(Invariant::OperatorIrrelevance);
     }
-    let next = Version { writer: after.version.writer, ..before.version.next() };
-    let allowed = after.version == next
+    // Names that went to records which were not written are left out.
+    let allowed = after.version.generation == before.version.generation
+        && after.version.revision > before.version.revision
         && after.replicas == before.replicas
         && after.unclean_epoch == before.unclean_epoch
         && (is_election(before, after)

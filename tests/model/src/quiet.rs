@@ -84,7 +84,7 @@ pub(crate) fn replicate(cluster: &Cluster, state: &mut State) {
 fn calm(cluster: &Cluster) -> Cluster {
     let mut calm = cluster.clone();
     let bounds = &mut calm.setup.bounds;
-    *bounds = Bounds { epochs: u32::MAX, records: usize::MAX, messages: 64, ..*bounds };
+    *bounds = Bounds { epochs: usize::MAX, records: usize::MAX, messages: 64, ..*bounds };
     calm
 }
 

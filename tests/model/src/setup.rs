@@ -57,8 +57,8 @@ pub enum Operators {
 pub struct Bounds {
     /// Entries of clients.
     pub entries: u8,
-    /// The newest epoch.
-    pub epochs: u32,
+    /// Epochs ever written; their numbers have gaps.
+    pub epochs: usize,
     /// Records ever written.
     pub records: usize,
     /// Messages on their way; one more is lost.

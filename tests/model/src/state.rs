@@ -1,5 +1,6 @@
 //! Everything that there is at one moment.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -60,6 +61,13 @@ impl Store {
     #[must_use]
     pub fn record(&self) -> &ShardRecord {
         &self.history[self.at]
+    }
+
+    /// How many epochs there were.
+    #[must_use]
+    pub fn epochs(&self) -> usize {
+        let epochs: BTreeSet<Epoch> = self.history.iter().map(|record| record.epoch).collect();
+        epochs.len()
     }
 }
 

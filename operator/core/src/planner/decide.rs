@@ -284,7 +284,9 @@ impl Planner {
             return;
         };
         assert!(shard.write.is_none(), "one write of a shard at a time");
-        let version = Version { writer, ..record.version };
+        // A name that was given once stays that of the record which was not written then.
+        let revision = record.version.revision.max(shard.named + 1);
+        let version = Version { revision, writer, ..record.version };
         let record = match intent {
             // It may follow another one than that in whose place it is written.
             Intent::Adopt => record,

@@ -4,6 +4,7 @@
 
 mod leaving;
 mod moves;
+mod names;
 mod silence;
 mod starts;
 mod wishes;

@@ -68,6 +68,19 @@ fn a_start_that_was_counted_before_is_renewed_and_not_live() {
 }
 
 #[test]
+fn what_a_store_remembers_that_went_back_itself_is_not_believed() {
+    let mut planner = starting(remembering());
+    let connected = Input::Connected { start: start(1, 2, 20), renewed: false };
+    planner.handle(connected, Time(0));
+    // It knows a newer record, written since its volume was lost and its starts counted anew.
+    let newer = record(3, &[0, 1]);
+    let known = Report { version: newer.version, record: Some(newer), ..report(1) };
+    tell(&mut planner, 1, known, true, Time(0));
+    assert!(is_live(&planner, 1));
+    assert!(!drain(&mut planner).iter().any(is_told));
+}
+
+#[test]
 fn the_same_process_a_later_one_and_an_empty_volume_are_taken() {
     for (counted, renewed) in [((7, 70), false), ((8, 80), false), ((1, 10), true)] {
         let mut planner = starting(remembering());

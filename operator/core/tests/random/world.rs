@@ -157,10 +157,10 @@ impl World {
         match action {
             Action::Write { expected, record } => {
                 // A write whose end is unknown is repeated as it was decided.
-                if self.decided.insert((record.shard, record.version), record.clone()).as_ref()
-                    != Some(&record)
-                {
-                    self.check_election(&record);
+                let name = (record.shard, record.version);
+                match self.decided.insert(name, record.clone()) {
+                    Some(earlier) => assert_eq!(earlier, record, "one name for two records"),
+                    None => self.check_election(&record),
                 }
                 self.begin(Call::Swap(expected, Box::new(record)));
             }

@@ -39,7 +39,7 @@ pub(crate) fn holds(name: &str, setup: Setup) {
         }
         steps += walk.trace.len();
         committed += walk.state.seen.committed.len();
-        epochs += walk.state.store.record().epoch.0;
+        epochs += walk.state.store.epochs();
     }
     println!(
         "{name}: {} walks, {steps} steps, {epochs} epochs, {committed} entries committed; \
