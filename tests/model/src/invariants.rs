@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::Replica;
-use holdfast_protocol::{FlushMode, Member, ShardRecord, Version};
+use holdfast_protocol::{FlushMode, Member, ShardRecord};
 
 use crate::disk::Entry;
 use crate::setup::{BROKERS, Setup};
