@@ -202,9 +202,14 @@ impl<E: Effects> Driver<E> {
         }
     }
 
-    /// Publishes everything there is, after a start or a new build.
+    /// Publishes everything there is and nothing else, after a start or a new build.
     pub(super) fn publish_all(&mut self) {
         while self.core.poll_change().is_some() {}
+        for (id, _) in self.view.sizes() {
+            if self.core.state().stream(id).is_none() {
+                self.view.put_stream(id, None);
+            }
+        }
         for (id, stream) in self.core.state().streams() {
             self.view.put_stream(*id, Some(stream));
         }

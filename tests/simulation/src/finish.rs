@@ -1,5 +1,7 @@
 //! Whether everything is well again, and the last judgement.
 
+use std::collections::BTreeMap;
+
 use holdfast_core::Shard;
 use holdfast_protocol::{Header, Offset, ShardId, ShardRecord, StreamId};
 
@@ -112,6 +114,7 @@ impl World {
             }
         }
         self.judge_streams()?;
+        self.judge_views()?;
         self.judge_catalog()?;
         self.checker.judge_cursors(|group, stream| self.cursor(group, stream))?;
         self.judge_room()
@@ -146,6 +149,24 @@ impl World {
                 }
             }
             self.judge_retention(stream, known.map_or(0, |of| of.bytes), start)?;
+        }
+        Ok(())
+    }
+
+    /// That what a broker shows of its streams is what it has, also of those it holds no more.
+    fn judge_views(&self) -> Result<(), String> {
+        for (broker, machine) in self.brokers.iter().enumerate() {
+            let drivers = machine.process.iter().flat_map(|process| &process.drivers);
+            for (shard, driver) in drivers {
+                let shown: BTreeMap<StreamId, u64> = driver.view().sizes().into_iter().collect();
+                let streams = driver.core().state().streams();
+                let held = streams.map(|(id, stream)| (*id, stream.bytes)).collect();
+                if shown != held {
+                    return Err(format!(
+                        "broker {broker}, shard {shard}: it shows {shown:?} and has {held:?}"
+                    ));
+                }
+            }
         }
         Ok(())
     }
