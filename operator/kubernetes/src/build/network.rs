@@ -27,6 +27,7 @@ pub(super) fn policy(plan: &Plan<'_>) -> NetworkPolicy {
         pod_selector: Some(select(names::selector(&plan.key.name))),
         ..NetworkPolicyPeer::default()
     };
+    // The chart names its operators otherwise where one asks it to; what they are stays.
     let operator = ("app.kubernetes.io/component".to_owned(), "operator".to_owned());
     let operators = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
