@@ -20,6 +20,7 @@
 mod bundle;
 mod certificate;
 mod decide;
+mod stage;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use holdfast_transport::{Identity, IdentityError, Role};
 pub use bundle::{Bundle, Files};
 use certificate::Leaf;
 pub use decide::Change;
+pub use stage::Stage;
 
 const HOUR_S: i64 = 3600;
 const DAY_S: i64 = 24 * HOUR_S;

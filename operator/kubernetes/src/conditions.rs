@@ -14,6 +14,8 @@ pub(crate) const RECONCILING: &str = "Reconciling";
 pub(crate) const STALLED: &str = "Stalled";
 /// Whether every replica is where it is wanted.
 pub(crate) const BALANCED: &str = "Balanced";
+/// Whether one authority has issued all certificates, and no other is trusted.
+pub(crate) const AUTHORITY_CURRENT: &str = "AuthorityCurrent";
 /// True where messages that were acknowledged may be missing since an unclean election.
 pub(crate) const POSSIBLE_LOSS: &str = "PossibleLoss";
 /// Why: nobody who could lead had all that was acknowledged.

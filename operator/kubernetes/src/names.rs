@@ -12,6 +12,8 @@ pub(crate) const MANAGER: &str = "holdfast-operator";
 pub(crate) const POLICY_LABEL: &str = "holdfast.dev/policy";
 /// Into how many shards the policy of a record is divided.
 pub(crate) const SHARDS_ANNOTATION: &str = "holdfast.dev/shards";
+/// On a policy, by a person: an authority that was made before this time is replaced.
+pub(crate) const ROTATE_ANNOTATION: &str = "holdfast.dev/rotate-authority";
 /// Set by Kubernetes on the pods of a StatefulSet.
 pub(crate) const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
 /// Set by Kubernetes on the pods of a StatefulSet.

@@ -4,6 +4,7 @@
 //! Elections come before what may fail for long: a policy whose objects can't be applied still
 //! gets leaders.
 
+mod authority;
 mod delete;
 mod external;
 mod observe;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use holdfast_api::ReplicationPolicy;
 use holdfast_transport::Tls;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use tracing::debug;
@@ -31,6 +33,7 @@ use crate::context::Context;
 use crate::finalizer;
 use crate::names::{self, Key, POLICY_FINALIZER};
 use crate::operators::Start;
+use authority::Authority;
 use observe::Observed;
 use validate::Verdict;
 
@@ -85,6 +88,7 @@ impl Error {
 struct Outcome {
     verdict: Verdict,
     roll: roll::Step,
+    authority: Authority,
     /// What went wrong on the way.
     error: Option<Error>,
 }
@@ -131,6 +135,8 @@ async fn reconcile_key(
         (roll::Step::Done, Some(later)) => later,
         (roll::Step::Wait(_) | roll::Step::Stuck(_) | roll::Step::Replace { .. }, _) => LOOK_SOON,
     };
+    let due = outcome.authority.due_in(Timestamp::now().as_second());
+    let again = due.map_or(again, |due| again.min(due));
     match outcome.error {
         Some(error) => Err(error),
         None => {
@@ -141,7 +147,12 @@ async fn reconcile_key(
 }
 
 async fn proceed(observed: &mut Observed, ctx: &Context) -> Outcome {
-    let mut outcome = Outcome { verdict: Verdict::default(), roll: roll::Step::Done, error: None };
+    let mut outcome = Outcome {
+        verdict: Verdict::default(),
+        roll: roll::Step::Done,
+        authority: Authority::default(),
+        error: None,
+    };
     if let Err(error) = steps(observed, ctx, &mut outcome).await {
         debug!(policy = %observed.key, "not done: {error}");
         outcome.error = Some(error);
@@ -155,7 +166,7 @@ async fn steps(observed: &mut Observed, ctx: &Context, outcome: &mut Outcome) ->
     if outcome.verdict.is_fatal() {
         return Ok(());
     }
-    let tls = secure::run(observed, outcome.verdict.brokers, ctx).await?;
+    let tls = secure::run(observed, outcome.verdict.brokers, &mut outcome.authority, ctx).await?;
     elect(observed, &outcome.verdict, tls, ctx).await?;
     observed.look_at_operator(ctx);
     if observed.policy.spec.paused {

@@ -121,6 +121,12 @@ impl Bundle {
         }
     }
 
+    /// When the youngest certificate was issued, seconds since 1970.
+    pub(super) fn youngest_s(&self) -> Option<i64> {
+        let leaves = self.operator.iter().chain(self.brokers.values());
+        leaves.map(|leaf| leaf.certificate.made_s()).max()
+    }
+
     /// Whether brokers have been told of `authority`.
     pub(super) fn publishes(&self, authority: &Certificate) -> bool {
         Certificate::read(&self.published).contains(authority)

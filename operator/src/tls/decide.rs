@@ -58,12 +58,9 @@ pub(super) fn due(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Vec<Ch
     if !changes.is_empty() {
         return Ok(changes);
     }
-    // All were issued by the present authority, or would have been issued anew.
-    let youngest_s = holders(wanted)
-        .filter_map(|role| bundle.leaf(role))
-        .map(|leaf| leaf.certificate.made_s())
-        .max();
-    let seen = youngest_s.is_some_and(|made_s| now_s - made_s >= PROPAGATION_S);
+    // All were issued by the present authority, or would have been issued anew; and there are no
+    // more than those that are wanted, or they would have been removed.
+    let seen = bundle.youngest_s().is_some_and(|made_s| now_s - made_s >= PROPAGATION_S);
     let drop = !bundle.previous.is_empty() && seen;
     Ok(drop.then_some(Change::DropPrevious).into_iter().collect())
 }

@@ -120,16 +120,19 @@ async fn a_rotation_leaves_nobody_out_and_ends_the_old_authority() {
     assert_eq!(rounds, 9);
     let old = secrets.bundle();
     let mut before = old.clone();
+    let (made_s, one, two) = (now_s, now_s + PROPAGATION_S, now_s + 2 * PROPAGATION_S);
+    assert_eq!(old.stage(), Some(Stage::Alone { made_s: born_s }));
     let steps = [
-        (now_s, "the next authority is made"),
-        (now_s + PROPAGATION_S, "the next authority issues"),
-        (now_s + 2 * PROPAGATION_S, "the old authority is trusted no more"),
+        (now_s, "the next authority is made", Stage::Prepared { made_s, until_s: one }),
+        (one, "the next authority issues", Stage::Promoted { made_s, until_s: two }),
+        (two, "the old authority is trusted no more", Stage::Alone { made_s }),
     ];
-    for (at_s, expected) in steps {
+    for (at_s, expected, stage) in steps {
         assert!(secrets.renew(&wanted, at_s - 1).is_empty(), "too early: {expected}");
         let changes = secrets.renew(&wanted, at_s);
         assert!(changes[0].starts_with(expected), "{changes:?}");
         let after = secrets.bundle();
+        assert_eq!(after.stage(), Some(stage), "{expected}");
         assert!(all_talk(&after, &after).await, "all have seen: {expected}");
         assert!(all_talk(&before, &after).await, "some have not seen: {expected}");
         before = after;

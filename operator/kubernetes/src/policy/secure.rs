@@ -17,6 +17,7 @@ use kube::api::PostParams;
 use kube::{Api, Resource, ResourceExt};
 use tracing::info;
 
+use super::authority::{Authority, Wish};
 use super::observe::Observed;
 use crate::apply::{self, call, judge};
 use crate::build;
@@ -85,16 +86,24 @@ impl Secrets {
     }
 }
 
-/// Sees to the certificates of `brokers` brokers.
+/// Sees to the certificates of `brokers` brokers, and to a person's wish for another authority.
+/// How far that is stands in `authority`.
 ///
 /// # Errors
 /// Where they can't be made or written.
-pub(super) async fn run(observed: &Observed, brokers: u32, ctx: &Context) -> Result<Tls, Error> {
+pub(super) async fn run(
+    observed: &Observed,
+    brokers: u32,
+    authority: &mut Authority,
+    ctx: &Context,
+) -> Result<Tls, Error> {
     let key = &observed.key;
+    let asked = observed.policy.annotations().get(names::ROTATE_ANNOTATION);
+    let wish = Wish::read(asked.map(String::as_str), Timestamp::now());
     let wanted = tls::Wanted {
         cluster: names::cluster_id(key),
         brokers: (0..brokers).map(BrokerId).collect(),
-        authority_since_s: 0,
+        authority_since_s: wish.since_s,
     };
     let told = Secrets {
         private: cache::get(&ctx.cache.secrets, &private_key(key)),
@@ -110,6 +119,7 @@ pub(super) async fn run(observed: &Observed, brokers: u32, ctx: &Context) -> Res
             bundle = renewal.bundle;
         }
     }
+    *authority = Authority { wish, stage: bundle.stage() };
     let credentials = bundle.credentials(Role::Operator).ok_or(Error::Missing)?;
     ctx.tls.with(key, credentials)
 }

@@ -11,7 +11,8 @@ use super::roll::Step;
 use super::{Outcome, blueprint};
 use crate::apply;
 use crate::conditions::{
-    BALANCED, DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions, holds,
+    AUTHORITY_CURRENT, BALANCED, DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions,
+    holds,
 };
 use crate::context::Context;
 use crate::events::Kind;
@@ -45,10 +46,18 @@ pub(super) async fn write(
     let newly_blocked =
         holds(&status.conditions, DELETION_BLOCKED) && !holds(&before.conditions, DELETION_BLOCKED);
     let newly_stalled = holds(&status.conditions, STALLED) && !holds(&before.conditions, STALLED);
+    let newly_refused = outcome.authority.wish.refused.as_ref().filter(|refused| {
+        let told = before.conditions.iter().find(|condition| condition.type_ == AUTHORITY_CURRENT);
+        told.is_none_or(|told| !told.message.starts_with(&refused.message))
+    });
     ctx.policy_status.write(policy, status).await?;
     let about = policy.object_ref(&());
     if let (true, Some(by)) = (newly_blocked, blocked) {
         ctx.recorder.write(&about, Kind::Warning, "DeletionBlocked", by.clone()).await;
+    }
+    if let Some(refused) = newly_refused {
+        let note = refused.message.clone();
+        ctx.recorder.write(&about, Kind::Warning, refused.reason, note).await;
     }
     if let (true, Some(stalled)) = (newly_stalled, wanted.iter().find(|w| w.kind == STALLED)) {
         let note = stalled.message.clone();
@@ -111,7 +120,7 @@ fn shards(status: &Status) -> ShardTotals {
     }
 }
 
-/// Ready, Reconciling and Stalled.
+/// All conditions that a policy always has.
 fn judge(observed: &Observed, outcome: &Outcome) -> Vec<Wanted> {
     let (reason, message) = missing(observed, outcome);
     let ready = match reason {
@@ -134,7 +143,7 @@ fn judge(observed: &Observed, outcome: &Outcome) -> Vec<Wanted> {
         Some((reason, message)) => Wanted::new(STALLED, true, reason, message),
         None => Wanted::new(STALLED, false, "NotStalled", ""),
     };
-    vec![ready, reconciling, stalled, balanced(observed, outcome)]
+    vec![ready, reconciling, stalled, balanced(observed, outcome), outcome.authority.condition()]
 }
 
 /// Whether replicas are where they are wanted; if not, what they wait for.

@@ -1,9 +1,13 @@
 //! Active operators over resources: it comes out as wanted, whatever goes wrong on the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_operator::tls::{self, Bundle, PROPAGATION_S};
+use holdfast_protocol::BrokerId;
+use k8s_openapi::ByteString;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -215,6 +219,106 @@ async fn certificates_that_were_taken_away_are_made_again_over_what_was_read() {
     other.stop().await;
     assert_eq!(fake.state.lock().unwrap().blind, Vec::<String>::new());
     assert_eq!(authorities(&fake), 1);
+}
+
+/// Puts this value of the annotation on the policy, as a person would.
+fn ask_for_rotation(fake: &Fake, value: &str) {
+    let mut asked = fake.get("holdfast.dev", "replicationpolicies", "orders").unwrap();
+    asked["metadata"]["annotations"] = json!({"holdfast.dev/rotate-authority": value});
+    fake.put("holdfast.dev", "replicationpolicies", asked);
+}
+
+/// The message of the condition that tells of the authority, once it has this reason.
+async fn authority_told(fake: &Fake, wanted: &str) -> String {
+    until(wanted, || {
+        let policy = fake.get("holdfast.dev", "replicationpolicies", "orders")?;
+        let conditions = policy["status"]["conditions"].as_array()?;
+        let told = conditions.iter().find(|c| c["type"] == "AuthorityCurrent")?;
+        (told["reason"] == wanted).then(|| told["message"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+/// Replaces what the Secrets hold by what they would hold had these steps been taken back then.
+fn as_if_renewed(fake: &Fake, steps: &[(i64, i64)]) {
+    let mut bundle = Bundle::default();
+    for (at_s, authority_since_s) in steps {
+        let wanted = tls::Wanted {
+            cluster: format!("{NAMESPACE}/orders"),
+            brokers: (0..3).map(BrokerId).collect(),
+            authority_since_s: *authority_since_s,
+        };
+        let made = tls::renew(&bundle, &wanted, *at_s).unwrap().expect("a change").bundle;
+        bundle = Bundle::read(&made.private(), &made.brokers());
+    }
+    for (name, files) in
+        [("orders-operator-tls", bundle.private()), ("orders-tls", bundle.brokers())]
+    {
+        let mut secret = fake.get("", "secrets", name).unwrap();
+        let files = files.into_iter().map(|(name, bytes)| (name, ByteString(bytes)));
+        secret["data"] = json!(files.collect::<BTreeMap<_, _>>());
+        fake.put("", "secrets", secret);
+    }
+}
+
+#[tokio::test]
+async fn a_person_asks_for_another_authority_and_is_told_how_far_it_is() {
+    let fake = Fake::new();
+    let operator = operate(&fake, "a");
+    fake.put("holdfast.dev", "replicationpolicies", policy("orders", json!({})));
+    all_made(&fake).await;
+    authority_told(&fake, "Current").await;
+    let secret = fake.get("", "secrets", "orders-operator-tls");
+    for (bad, words) in [("now", "date -u"), ("2099-01-01T00:00:00Z", "in the future")] {
+        ask_for_rotation(&fake, bad);
+        until("a refusal", || {
+            let events = fake.state.lock().unwrap();
+            let mut notes = events.log.iter().filter(|(.., e)| e["reason"] == "RotationRefused");
+            notes.any(|(.., e)| e["note"].as_str().unwrap().contains(words)).then_some(())
+        })
+        .await;
+        let told = authority_told(&fake, "RotationRefused").await;
+        assert!(told.contains("holdfast.dev/rotate-authority") && told.contains(words), "{told}");
+        assert_eq!(policy_reason(&fake, "Stalled", "True"), None);
+        idle(&fake).await;
+    }
+    assert_eq!(fake.get("", "secrets", "orders-operator-tls"), secret, "nothing is changed for it");
+    // Well past what the first authority was made at, for waiting went before.
+    ask_for_rotation(&fake, &Timestamp::now().to_string());
+    authority_told(&fake, "Rotating").await;
+    let prepared = fake.get("", "secrets", "orders-operator-tls").unwrap();
+    assert!(prepared["data"]["next.key"].is_string());
+    idle(&fake).await;
+    operator.stop().await;
+    let events = |reason| {
+        let state = fake.state.lock().unwrap();
+        state.log.iter().filter(|(.., event)| event["reason"] == reason).count()
+    };
+    assert_eq!(events("RotationRefused"), 2, "told on changes only");
+    assert_eq!(events("CertificatesRenewed"), 2);
+
+    // The second step is due, and taken by whichever operator there is; then the third.
+    let now_s = Timestamp::now().as_second();
+    let (began, asked) = (now_s - 5 * PROPAGATION_S, now_s - 4 * PROPAGATION_S);
+    ask_for_rotation(&fake, &Timestamp::from_second(asked).unwrap().to_string());
+    as_if_renewed(&fake, &[(began, 0), (asked, asked)]);
+    let operator = operate(&fake, "b");
+    let made = Timestamp::from_second(asked).unwrap().to_string();
+    until("the next authority's turn", || {
+        let policy = fake.get("holdfast.dev", "replicationpolicies", "orders")?;
+        let told = policy["status"]["conditions"].to_string();
+        told.contains(&format!("the authority made at {made} signs all")).then_some(())
+    })
+    .await;
+    operator.stop().await;
+    as_if_renewed(&fake, &[(began, 0), (asked, asked), (asked + PROPAGATION_S, asked)]);
+    let operator = operate(&fake, "c");
+    let told = authority_told(&fake, "Current").await;
+    assert!(told.contains(&made), "{told}");
+    let ended = fake.get("", "secrets", "orders-operator-tls").unwrap();
+    assert!(ended["data"].get("previous.crt").is_none() && ended["data"].get("next.crt").is_none());
+    operator.stop().await;
+    assert_eq!(fake.state.lock().unwrap().blind, Vec::<String>::new());
 }
 
 #[tokio::test]
