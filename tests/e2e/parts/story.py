@@ -19,6 +19,8 @@ PYTHON = os.path.join(rig.ROOT, ".cache", "clients", "venv", "bin", "python")
 OUT = os.path.join(rig.ROOT, ".cache", "e2e")
 # Acknowledgements of each partition before the fault, and after it.
 STEADY = 100
+# Between two rounds of the load.
+PACE_S = 0.02
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Result:
 class Load:
     """The client process, in the client's network namespace."""
 
-    def __init__(self, bootstrap, topic, partitions):
+    def __init__(self, bootstrap, topic, partitions, pace_s):
         os.makedirs(OUT, exist_ok=True)
         self.partitions = range(partitions)
         prefix = uuid.uuid4().hex[:8]
@@ -47,6 +49,7 @@ class Load:
             [
                 rig.COMMAND, "client", PYTHON, LOAD, "--bootstrap", bootstrap,
                 "--topic", topic, "--partitions", str(partitions), "--prefix", prefix, "--out", self.out,
+                "--pace", str(pace_s),
             ],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
         )  # fmt: skip
@@ -96,10 +99,10 @@ class Load:
 class Story:
     """The course of one fault on one topic. Use as a context; the load runs within it."""
 
-    def __init__(self, result, policy="orders", topic="orders", partitions=6, bootstrap=None):
+    def __init__(self, result, policy="orders", topic="orders", partitions=6, bootstrap=None, pace_s=PACE_S):
         self.result, self.policy, self.topic = result, policy, topic
         inside = f"{policy}.{rig.NAMESPACE}:{truth.KAFKA_PORT}"
-        self.load = Load(bootstrap or inside, topic, partitions)
+        self.load = Load(bootstrap or inside, topic, partitions, pace_s)
         self.hit = None
         self.at = None
         self.until = None
