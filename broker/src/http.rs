@@ -29,7 +29,8 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
     }
 }
 
-/// Ready: an operator has told of the cluster, and every shard here leads or follows.
+/// Ready: an operator has told of the cluster, every shard here leads or follows, and clients are
+/// served.
 async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
     let waiting: Vec<u32> = node
         .shards()
@@ -46,6 +47,10 @@ async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
     if !waiting.is_empty() {
         let why = format!("shards without a record: {waiting:?}\n");
         return (StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    if !node.serves_clients() {
+        let why = "clients are turned away until the catalog has caught up\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why.to_owned());
     }
     (StatusCode::OK, "ok\n".to_owned())
 }

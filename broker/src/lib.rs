@@ -86,6 +86,9 @@ const DOORS_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long clients are turned away while the catalog has no leader: then a broker that knows of
 /// most topics is better than none.
 const CATALOG_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long clients wait for that before they are turned away: at a start of the whole cluster it is a
+/// moment, and some clients give up when all that they know of turn them away.
+const CATALOG_PATIENCE: Duration = Duration::from_millis(500);
 /// A silent connection of a peer or operator is probed after this, and closed after as long
 /// again.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -180,7 +183,7 @@ fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener, connection
     node.doors.tasks.spawn(async move {
         tokio::select! {
             () = stopping.cancelled() => return,
-            () = turn_away(&listener, &current) => {}
+            () = turn_away(&listener, &current) => current.doors.opened(),
         }
         if let Err(error) = holdfast_kafka::serve(service, listener, options, stopping).await {
             error!(%error, "the Kafka listener ended");
@@ -188,10 +191,14 @@ fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener, connection
     });
 }
 
-/// Closes connections until the catalog has caught up with the cluster: a broker that was killed
+/// Leaves connections unanswered for a moment, and then closes them, until the catalog has caught up
+/// with the cluster: a broker that was killed
 /// would deny topics that were made shortly before, and clients believe that. They try another.
 async fn turn_away(listener: &TcpListener, node: &Node) {
     let caught_up = tokio::time::timeout(CATALOG_TIMEOUT, async {
+        if tokio::time::timeout(CATALOG_PATIENCE, node.await_catalog()).await.is_ok() {
+            return;
+        }
         tokio::select! {
             () = node.await_catalog() => {}
             () = async { while listener.accept().await.is_ok() {} } => node.await_catalog().await,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -73,6 +74,14 @@ pub(crate) struct Node {
 pub(crate) struct Doors {
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    open: AtomicUsize,
+}
+
+impl Doors {
+    /// One more takes clients.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Node {
@@ -115,6 +124,11 @@ impl Node {
         let mut current = self.is_current.subscribe();
         // It can't end while this node lives.
         let _ = current.wait_for(|current| *current).await;
+    }
+
+    /// Whether clients are served wherever they may come in.
+    pub(crate) fn serves_clients(&self) -> bool {
+        self.doors.open.load(Ordering::Relaxed) >= self.settings.kafka.len()
     }
 
     /// Runs a task until the broker stops.
