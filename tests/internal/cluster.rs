@@ -26,9 +26,11 @@ pub(crate) struct Cluster {
     pub(crate) ports: Vec<Ports>,
     pub(crate) brokers: Vec<Process>,
     pub(crate) operator: Operator,
+    /// The operator's side of its connections.
+    pub(crate) tls: Tls,
 }
 
-fn now_s() -> i64 {
+pub(crate) fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since.as_secs()).unwrap()
 }
@@ -66,16 +68,21 @@ pub(crate) fn tls(bundle: &Bundle, role: Role) -> Tls {
 impl Cluster {
     /// Starts all, and waits until every replica is in sync.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&new_certificates()).await
+    }
+
+    /// The same, with these certificates.
+    pub(crate) async fn start_with(bundle: &Bundle) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let bundle = new_certificates();
         write(&directory.path().join("tls"), &bundle.brokers());
         let ports: Vec<Ports> = (0..BROKERS).map(|_| Ports::free()).collect();
         let start = |id| start(id, directory.path(), &ports);
         let brokers = (0..BROKERS).map(start).collect();
         let store = LocalStore::open(&directory.path().join("records")).unwrap();
-        let settings = settings(&ports, tls(&bundle, Role::Operator));
+        let tls = tls(bundle, Role::Operator);
+        let settings = settings(&ports, tls.clone());
         let operator = Operator::start(settings, store, vec![topic()]).await.unwrap();
-        let cluster = Self { directory, ports, brokers, operator };
+        let cluster = Self { directory, ports, brokers, operator, tls };
         cluster.until("all is in sync", Snapshot::is_ready).await;
         cluster.until("all is in sync", |s| s.status.under_replicated == 0).await;
         cluster

@@ -7,5 +7,6 @@
 mod cluster;
 mod process;
 mod producer;
+mod rotation;
 mod stop;
 mod strangers;

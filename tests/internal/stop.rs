@@ -74,7 +74,7 @@ fn longest_pause(producers: &[Producer]) -> Duration {
 }
 
 /// Waits until every producer has had some more acknowledged.
-async fn steady(producers: &[Producer]) {
+pub(crate) async fn steady(producers: &[Producer]) {
     let before: Vec<u64> = producers.iter().map(Producer::acknowledged).collect();
     until("all produce", || {
         let mut all = producers.iter().zip(&before);

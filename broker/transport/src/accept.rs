@@ -27,6 +27,7 @@ use crate::bounds::{
 use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::tls::Tls;
+use crate::trust::{OUTDATED, Proof, Trusted, chain_of};
 pub use connection::Connection;
 use refusals::Refusals;
 
@@ -148,12 +149,14 @@ async fn prove(
 ) -> Result<Connection, String> {
     let acceptor = TlsAcceptor::from(tls.server());
     let stream = acceptor.accept(socket).await.map_err(|error| explain(&error))?;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let certificate = certificates.and_then(<[_]>::first).ok_or("it has no certificate")?;
+    let chain = chain_of(stream.get_ref().1);
+    let certificate = chain.first().ok_or("it has no certificate")?;
     let identity = Identity::of_certificate(certificate).map_err(|error| error.to_string())?;
     if identity.cluster() != tls.own().cluster() {
         return Err(format!("its certificate is that of {identity}, and this is {}", tls.own()));
     }
+    let standing = tls.look_after(Proof::Client(chain)).ok_or(OUTDATED)?;
+    let stream = Trusted { stream, standing };
     Ok(Connection::proven(stream, Peer::Proven(identity.role()), place))
 }
 

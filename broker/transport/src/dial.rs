@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint, Error};
 use crate::bounds::HEADER_BYTES_MAX;
 use crate::identity::Role;
 use crate::tls::Tls;
+use crate::trust::{OUTDATED, Proof, Trusted, chain_of};
 
 /// What is dialled at `address` (`host:port`), to be given its timeouts and windows.
 ///
@@ -41,8 +42,12 @@ async fn dial(
     address: Arc<str>,
     tls: Tls,
     role: Role,
-) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-    handshake(&address, &tls, role).await.map(TokioIo::new)
+) -> io::Result<TokioIo<Trusted<TlsStream<TcpStream>>>> {
+    let stream = handshake(&address, &tls, role).await?;
+    let name = tls.name_of(role).map_err(io::Error::other)?;
+    let standing = tls.look_after(Proof::Server(chain_of(stream.get_ref().1), name));
+    let standing = standing.ok_or_else(|| io::Error::other(OUTDATED))?;
+    Ok(TokioIo::new(Trusted { stream, standing }))
 }
 
 /// The encrypted connection itself, for whoever speaks something else on it.

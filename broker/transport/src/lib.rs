@@ -4,8 +4,8 @@
 //! broker N of it. The one who dials says whom it means and takes nobody else; the one who is
 //! dialled takes nobody without a certificate of a trusted authority and of its own cluster, and
 //! asks by [`Peer`] who may call what. Certificates are replaced while connections are open
-//! ([`Tls::replace`], [`follow`]): new connections use the new ones, those that are open go on
-//! with what they began with until they end.
+//! ([`Tls::replace`], [`follow`]): new connections use the new ones. Those that are open go on with
+//! what they began with, until they end or the other end's authority is trusted no more.
 
 mod accept;
 mod bounds;
@@ -15,6 +15,7 @@ mod directory;
 mod identity;
 mod peer;
 mod tls;
+mod trust;
 
 pub use accept::{Connection, accept};
 pub use bounds::{

@@ -6,14 +6,18 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tracing::info;
 
 use crate::credentials::{AUTHORITIES_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE};
 use crate::identity::{self, Identity, Role};
+use crate::trust::{Open, Proof, Standing};
 
 /// What HTTP/2 is called in a handshake.
 const ALPN: &[u8] = b"h2";
@@ -65,12 +69,16 @@ pub enum Error {
 pub struct Tls {
     own: Identity,
     current: Arc<ArcSwap<Configs>>,
+    open: Arc<Open>,
 }
 
 #[derive(Debug)]
 struct Configs {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    /// Who judge those that are open already.
+    clients: Arc<dyn ClientCertVerifier>,
+    servers: Arc<WebPkiServerVerifier>,
 }
 
 impl Tls {
@@ -80,16 +88,44 @@ impl Tls {
     /// Where that is incomplete, does not fit together, or is somebody else's.
     pub fn new(own: Identity, credentials: &Credentials) -> Result<Self, Error> {
         let configs = Configs::new(&own, credentials)?;
-        Ok(Self { own, current: Arc::new(ArcSwap::from_pointee(configs)) })
+        let current = Arc::new(ArcSwap::from_pointee(configs));
+        Ok(Self { own, current, open: Arc::default() })
     }
 
-    /// From now on new connections are made and taken with `credentials`.
+    /// From now on new connections are made and taken with `credentials`. Of those that are open,
+    /// the ones end whose other end is not trusted by them: both sides make them anew.
     ///
     /// # Errors
     /// As of [`Tls::new`]; then nothing changes.
     pub fn replace(&self, credentials: &Credentials) -> Result<(), Error> {
         self.current.store(Arc::new(Configs::new(&self.own, credentials)?));
+        let ended = self.open.review(|proof| self.trusts(proof));
+        if ended > 0 {
+            info!(
+                ended,
+                "connections ended whose certificates are of no authority that is trusted"
+            );
+        }
         Ok(())
+    }
+
+    /// Looks after a connection to somebody who has proven itself just now; nothing, where it is
+    /// not trusted any more by now.
+    pub(crate) fn look_after(&self, proof: Proof) -> Option<Arc<Standing>> {
+        self.open.add(proof, |proof| self.trusts(proof))
+    }
+
+    fn trusts(&self, proof: &Proof) -> bool {
+        let current = self.current.load();
+        let now = UnixTime::now();
+        match proof {
+            Proof::Client(chain) => chain.split_first().is_some_and(|(leaf, others)| {
+                current.clients.verify_client_cert(leaf, others, now).is_ok()
+            }),
+            Proof::Server(chain, name) => chain.split_first().is_some_and(|(leaf, others)| {
+                current.servers.verify_server_cert(leaf, others, name, &[], now).is_ok()
+            }),
+        }
     }
 
     /// Who this is.
@@ -125,9 +161,16 @@ impl Configs {
         }
         let key = PrivateKeyDer::from_pem_slice(&credentials.key)
             .map_err(|source| Error::Pem { file: KEY_FILE, source })?;
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities), provider());
+        let clients = clients.build()?;
+        let servers =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&authorities), provider());
         Ok(Self {
-            client: Arc::new(client(Arc::clone(&authorities), chain.clone(), key.clone_key())?),
-            server: Arc::new(server(authorities, chain, key)?),
+            client: Arc::new(client(authorities, chain.clone(), key.clone_key())?),
+            server: Arc::new(server(Arc::clone(&clients), chain, key)?),
+            clients,
+            servers: servers.build()?,
         })
     }
 }
@@ -177,15 +220,14 @@ fn client(
 }
 
 fn server(
-    authorities: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerConfig, Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider()).build()?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|source| Error::Mismatch { what: NO_VERSION, source })?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .map_err(|source| Error::Mismatch { what: NO_MATCH, source })?;
     config.session_storage = Arc::new(NoServerSessionStorage {});

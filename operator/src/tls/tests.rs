@@ -146,6 +146,71 @@ async fn a_rotation_leaves_nobody_out_and_ends_the_old_authority() {
     assert!(!talk(&fresh, &stale).await, "also those of who is dialled");
 }
 
+/// The bundles of a rotation, from the one before it to the one in which the old authority is void.
+fn rotation() -> Vec<Bundle> {
+    let begun_s = now_s() - 3 * PROPAGATION_S;
+    let asked = Wanted { authority_since_s: begun_s + 1, ..wanted(BROKERS) };
+    let mut secrets = Secrets::default();
+    secrets.renew(&wanted(BROKERS), begun_s);
+    let mut bundles = vec![secrets.bundle()];
+    for step in 0..3 {
+        assert!(!secrets.renew(&asked, begun_s + 1 + step * PROPAGATION_S).is_empty());
+        bundles.push(secrets.bundle());
+    }
+    bundles
+}
+
+fn replace(tls: &Tls, bundle: &Bundle) {
+    tls.replace(&bundle.credentials(tls.own().role()).unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn who_came_in_by_an_old_authority_goes_with_it() {
+    let bundles = rotation();
+    let broker = Role::Broker(BrokerId(1));
+    let (dials, dialled) = (tls(&bundles[0], Role::Operator), tls(&bundles[0], broker));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (accepting, mut incoming) = holdfast_transport::accept(listener, Some(dialled.clone()));
+    let accepting = tokio::spawn(accepting);
+    let mut stays = holdfast_transport::handshake(&address, &dials, broker).await.unwrap();
+    let mut connection = incoming.next().await.unwrap().unwrap();
+    for (step, bundle) in bundles.iter().enumerate() {
+        replace(&dialled, bundle);
+        stays.write_all(b"?").await.unwrap();
+        let heard = timeout(BOUND, connection.read_u8()).await.unwrap();
+        assert_eq!(heard.is_ok(), step < 3, "step {step}: {heard:?}");
+    }
+    // Who has what is trusted now comes in, and stays.
+    let dials = tls(&bundles[3], Role::Operator);
+    let mut comes = holdfast_transport::handshake(&address, &dials, broker).await.unwrap();
+    let mut connection = incoming.next().await.unwrap().unwrap();
+    replace(&dialled, &bundles[3]);
+    comes.write_all(b"?").await.unwrap();
+    assert_eq!(timeout(BOUND, connection.read_u8()).await.unwrap().unwrap(), b'?');
+    accepting.abort();
+}
+
+#[tokio::test]
+async fn who_was_dialled_by_an_old_authority_is_left() {
+    let bundles = rotation();
+    let broker = Role::Broker(BrokerId(1));
+    let (dials, dialled) = (tls(&bundles[0], Role::Operator), tls(&bundles[0], broker));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (accepting, mut incoming) = holdfast_transport::accept(listener, Some(dialled));
+    let accepting = tokio::spawn(accepting);
+    let endpoint = holdfast_transport::endpoint(&address).unwrap();
+    let _channel = holdfast_transport::connect(endpoint, Some(&dials), broker).await.unwrap();
+    let mut connection = incoming.next().await.unwrap().unwrap();
+    let mut said = [0; 1024];
+    assert!(timeout(BOUND, connection.read(&mut said)).await.unwrap().unwrap() > 0);
+    replace(&dials, &bundles[3]);
+    let left = async { while connection.read(&mut said).await.is_ok_and(|read| read > 0) {} };
+    timeout(BOUND, left).await.expect("the one who is not trusted any more is left");
+    accepting.abort();
+}
+
 #[test]
 fn a_person_can_have_another_authority_and_brokers_come_and_go() {
     let now_s = 1_800_000_000;

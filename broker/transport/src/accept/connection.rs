@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::peer::Peer;
+use crate::trust::Trusted;
 
 /// A connection that was let in. gRPC calls on it carry its [`Peer`].
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Connection {
 #[derive(Debug)]
 enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Trusted<TlsStream<TcpStream>>>),
 }
 
 impl Connection {
@@ -39,7 +40,7 @@ impl Connection {
     }
 
     pub(super) fn proven(
-        stream: TlsStream<TcpStream>,
+        stream: Trusted<TlsStream<TcpStream>>,
         peer: Peer,
         place: OwnedSemaphorePermit,
     ) -> Self {
