@@ -192,8 +192,8 @@ fn serve_kafka(node: &Arc<Node>, name: String, listener: TcpListener, connection
 }
 
 /// Leaves connections unanswered for a moment, and then closes them, until the catalog has caught up
-/// with the cluster: a broker that was killed
-/// would deny topics that were made shortly before, and clients believe that. They try another.
+/// with the cluster: a broker that was killed would deny topics that were made shortly before, and
+/// clients believe that. They try another.
 async fn turn_away(listener: &TcpListener, node: &Node) {
     let caught_up = tokio::time::timeout(CATALOG_TIMEOUT, async {
         if tokio::time::timeout(CATALOG_PATIENCE, node.await_catalog()).await.is_ok() {

@@ -81,10 +81,7 @@ impl Service for Broker {
     ) -> Result<Read, ReadError> {
         let handle = self.stream_shard(stream).ok_or(ReadError::NotLeader)?;
         let offsets = handle.view.offsets(stream)?;
-        if offset < offsets.start || offset > offsets.end {
-            let (start, end) = (offsets.start, offsets.end);
-            return Err(ReadError::OffsetOutOfRange { offset, start, end });
-        }
+        offsets.check(offset)?;
         if offset == offsets.end {
             return Ok(Read { batches: Vec::new(), offsets });
         }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::process::{BOUND, CLUSTER, Ports, Process};
+use crate::producer::Producer;
 
 pub(crate) const BROKERS: u32 = 3;
 /// As many as there are partitions: each is on a shard of its own.
@@ -88,6 +89,13 @@ impl Cluster {
         cluster
     }
 
+    /// A producer to each partition.
+    pub(crate) fn producers(&self) -> Vec<Producer> {
+        let listeners: Vec<_> = self.ports.iter().map(|ports| ports.kafka).collect();
+        let partitions = 0..i32::try_from(SHARDS).unwrap();
+        partitions.map(|partition| Producer::start(listeners.clone(), partition)).collect()
+    }
+
     /// Starts broker `id` again.
     pub(crate) fn restart(&mut self, id: u32) {
         self.brokers[id as usize] = start(id, self.directory.path(), &self.ports);
@@ -109,6 +117,11 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Whether every shard is led, and every replica in sync.
+pub(crate) fn is_whole(snapshot: &Snapshot) -> bool {
+    snapshot.status.leaderless == 0 && snapshot.status.under_replicated == 0
 }
 
 fn start(id: u32, directory: &Path, ports: &[Ports]) -> Process {

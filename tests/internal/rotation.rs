@@ -7,7 +7,7 @@ use holdfast_protocol::control::DescribeRequest;
 use holdfast_protocol::control::control_client::ControlClient;
 use holdfast_transport::Role;
 
-use crate::cluster::{BROKERS, Cluster, SHARDS, now_s, tls, write};
+use crate::cluster::{BROKERS, Cluster, is_whole, now_s, tls, write};
 use crate::process::{BOUND, CLUSTER, Process, until};
 use crate::producer::Producer;
 use crate::stop::steady;
@@ -41,10 +41,7 @@ fn says(brokers: &[Process], text: &str, times: usize) -> bool {
 async fn a_rotation_costs_the_cluster_nothing_and_shuts_the_old_authority_out() {
     let bundles = rotation();
     let cluster = Cluster::start_with(&bundles[0]).await;
-    let listeners: Vec<_> = cluster.ports.iter().map(|ports| ports.kafka).collect();
-    let producers: Vec<Producer> = (0..i32::try_from(SHARDS).unwrap())
-        .map(|partition| Producer::start(listeners.clone(), partition))
-        .collect();
+    let producers = cluster.producers();
     steady(&producers).await;
     let before = cluster.operator.snapshots().borrow().status.last_failover.clone();
     // Somebody has the operator's key, and is connected to each broker.
@@ -74,10 +71,7 @@ async fn a_rotation_costs_the_cluster_nothing_and_shuts_the_old_authority_out() 
         assert!(told.is_err(), "it came in by an authority that is void: {told:?}");
     }
     assert!(says(&cluster.brokers, "connections ended whose certificates", 1));
-    let well = |s: &holdfast_operator::Snapshot| {
-        s.status.under_replicated == 0 && s.status.leaderless == 0
-    };
-    cluster.until("all is well", well).await;
+    cluster.until("all is well", is_whole).await;
     let status = cluster.operator.snapshots().borrow().status.clone();
     assert_eq!(status.last_failover, before, "nobody was taken for lost");
     for producer in producers {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::{BROKERS, Cluster, SHARDS, new_certificates, write};
+use crate::cluster::{BROKERS, Cluster, SHARDS, is_whole, new_certificates, write};
 use crate::process::{Ports, Process, until};
 use crate::producer::{Producer, Report};
 
@@ -17,10 +17,7 @@ const STEADY: u64 = 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_stop_one_after_the_other_under_load_without_an_error() {
     let mut cluster = Cluster::start().await;
-    let listeners: Vec<_> = cluster.ports.iter().map(|ports| ports.kafka).collect();
-    let producers: Vec<Producer> = (0..i32::try_from(SHARDS).unwrap())
-        .map(|partition| Producer::start(listeners.clone(), partition))
-        .collect();
+    let producers = cluster.producers();
     steady(&producers).await;
     // On a busy machine a broker may be slow to start.
     let before = cluster.operator.snapshots().borrow().status.last_failover.clone();
@@ -98,10 +95,7 @@ async fn brokers_that_stop_together_do_not_wait_for_each_other() {
 
     // All is there again, under whoever can lead.
     (0..BROKERS).for_each(|id| cluster.restart(id));
-    let whole = |s: &holdfast_operator::Snapshot| {
-        s.status.leaderless == 0 && s.status.under_replicated == 0
-    };
-    cluster.until("all is back", whole).await;
+    cluster.until("all is back", is_whole).await;
 
     // The operator goes first, as with Ctrl-C of `holdfast up`.
     let Cluster { operator, mut brokers, directory, .. } = cluster;

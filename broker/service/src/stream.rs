@@ -4,7 +4,7 @@ use bytes::Bytes;
 use holdfast_protocol::{Epoch, Offset, StreamId};
 use tokio::sync::oneshot;
 
-use crate::error::AppendError;
+use crate::error::{AppendError, ReadError};
 
 /// When an append is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,4 +89,18 @@ pub struct StreamOffsets {
     pub end: Offset,
     /// The epoch in which its shard is led.
     pub epoch: Epoch,
+}
+
+impl StreamOffsets {
+    /// That a read may begin at `offset`: at one that is there, or at the end.
+    ///
+    /// # Errors
+    /// [`ReadError::OffsetOutOfRange`] otherwise.
+    pub fn check(self, offset: Offset) -> Result<(), ReadError> {
+        let Self { start, end, .. } = self;
+        match (start..=end).contains(&offset) {
+            true => Ok(()),
+            false => Err(ReadError::OffsetOutOfRange { offset, start, end }),
+        }
+    }
 }

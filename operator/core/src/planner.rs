@@ -234,7 +234,13 @@ impl Planner {
 
     /// Whether nothing that `id` reports is to be taken: its volume was put back to an older state,
     /// as it seems, and by what it reports it does not know better than what that is judged by.
-    fn is_put_back(&mut self, id: BrokerId, reports: &[Report], complete: bool, now: Time) -> bool {
+    fn refuses_reports(
+        &mut self,
+        id: BrokerId,
+        reports: &[Report],
+        complete: bool,
+        now: Time,
+    ) -> bool {
         let known = self.brokers.get_mut(&id);
         let Some((start, newest)) = known.and_then(|known| known.suspected.take_if(|_| complete))
         else {
@@ -257,7 +263,7 @@ impl Planner {
     }
 
     fn handle_reports(&mut self, id: BrokerId, reports: Vec<Report>, complete: bool, now: Time) {
-        if self.is_put_back(id, &reports, complete, now) {
+        if self.refuses_reports(id, &reports, complete, now) {
             return;
         }
         let known: Vec<ShardId> = reports.iter().map(|report| report.shard).collect();

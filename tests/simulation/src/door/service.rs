@@ -104,10 +104,7 @@ impl Service for SimService {
     ) -> Result<Read, ReadError> {
         let view = self.view(stream)?;
         let offsets = view.offsets(stream)?;
-        if offset < offsets.start || offset > offsets.end {
-            let (start, end) = (offsets.start, offsets.end);
-            return Err(ReadError::OffsetOutOfRange { offset, start, end });
-        }
+        offsets.check(offset)?;
         let (most, least) = (limit.bytes_max, limit.at_least_one);
         let read = view.reader.read_stream(stream, offset, offsets.end, most, least);
         let batches = read.map_err(|error| ReadError::Storage(error.to_string()))?;
