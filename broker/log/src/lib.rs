@@ -15,6 +15,7 @@ mod config;
 mod disk;
 mod error;
 mod flush;
+mod identity;
 mod index;
 mod meta;
 mod reader;

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use holdfast_protocol::{Epoch, Incarnation, Position, mark};
 
 use crate::error::READING;
+use crate::identity::{HEAD, Identity};
 use crate::index::Index;
 use crate::meta::{self, Meta, State};
 use crate::recover::tail::Scanned;
-use crate::segment::{self, Growth, Identity, Sealed, Writer};
+use crate::segment::{self, Growth, Sealed, Writer};
 use crate::storage::{Disk, File, Mode};
 use crate::summary::{self, Summary};
 use crate::{Config, Damage, Error, Recovered, aside, checkpoint, disk};
@@ -272,7 +273,7 @@ impl<'a> Recovery<'a> {
         for base in std::iter::once(base).chain(later) {
             let path = segment::path(self.dir, base);
             let length = disk::length(self.disk, &path)?;
-            self.recovered.torn_bytes += length.saturating_sub(segment::HEAD);
+            self.recovered.torn_bytes += length.saturating_sub(HEAD);
             self.set_aside(base)?;
         }
         Ok(())

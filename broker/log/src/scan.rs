@@ -5,7 +5,7 @@ use std::path::Path;
 use holdfast_protocol::entry;
 use holdfast_protocol::{Header, Position};
 
-use crate::segment::HEAD;
+use crate::identity::HEAD;
 use crate::storage::File;
 use crate::{Error, disk};
 

@@ -1,9 +1,8 @@
-//! Segment files: their names, their first bytes, and growing them ahead of what is written.
+//! Segment files: their names, and growing them ahead of what is written.
 //!
-//! A segment file begins with [`HEAD`] bytes that say whose it is (magic 8, version 4,
-//! generation 4, revision 4, reserved 4, base position 8, reserved 28, CRC32C 4); entries follow
-//! one another from there. The active segment is preallocated: the bytes behind its last entry
-//! are zero, and an entry of length zero marks the unwritten rest.
+//! Behind the first bytes, which say whose it is ([`Identity`]), entries follow one another. The
+//! active segment is preallocated: the bytes behind its last entry are zero, and an entry of length
+//! zero marks the unwritten rest.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,89 +11,17 @@ use holdfast_protocol::Position;
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::codec::{Fields, Put};
 use crate::disk;
+use crate::identity::Identity;
 use crate::storage::{Disk, File};
 use crate::summary::Summary;
 
-/// Bytes before the first entry.
-pub(crate) const HEAD: u64 = HEAD_BYTES as u64;
-/// As [`HEAD`].
-const HEAD_BYTES: usize = 64;
 /// Longest segment, whatever the configuration says: places in it are 32 bits wide.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Extension of segment files.
 const SEGMENT: &str = "log";
 /// Extension of index files.
 const INDEX: &str = "index";
-const MAGIC: [u8; 8] = *b"HFSEGMNT";
-const VERSION: u32 = 1;
-
-/// Which segment file this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// The log that it is of: grows with every reset.
-    pub(crate) generation: u32,
-    /// Grows with every rewrite by cleaning.
-    pub(crate) revision: u32,
-    /// The lowest position that it may hold.
-    pub(crate) base: Position,
-}
-
-impl Identity {
-    pub(crate) fn put(self, out: &mut Vec<u8>) {
-        out.put_u32(self.generation);
-        out.put_u32(self.revision);
-        out.put_u64(self.base.0);
-    }
-
-    pub(crate) fn take(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            generation: fields.u32()?,
-            revision: fields.u32()?,
-            base: Position(fields.u64()?),
-        })
-    }
-
-    /// The first bytes of the segment file.
-    pub(crate) fn head(self) -> Vec<u8> {
-        let mut head = MAGIC.to_vec();
-        head.put_u32(VERSION);
-        head.put_u32(self.generation);
-        head.put_u32(self.revision);
-        head.put_u32(0);
-        head.put_u64(self.base.0);
-        head.resize(HEAD_BYTES - 4, 0);
-        let crc = crc32c::crc32c(&head);
-        head.put_u32(crc);
-        head
-    }
-
-    /// Reads the first bytes of a segment file; `None` where they are not such.
-    pub(crate) fn read(file: &File, path: &Path) -> Result<Option<Self>, Error> {
-        let mut head = [0; HEAD_BYTES];
-        if disk::read_at(file, path, &mut head, 0)? < head.len() {
-            return Ok(None);
-        }
-        let (body, crc) = head.split_at(head.len() - 4);
-        if crc32c::crc32c(body).to_le_bytes() != crc || body[..8] != MAGIC {
-            return Ok(None);
-        }
-        let mut fields = Fields(&body[8..]);
-        let version = fields.u32().unwrap_or(0);
-        if version != VERSION {
-            return Err(Error::Version { path: path.to_owned(), version, known: VERSION });
-        }
-        let read = || {
-            let generation = fields.u32()?;
-            let revision = fields.u32()?;
-            fields.u32()?;
-            let base = Position(fields.u64()?);
-            Some(Self { generation, revision, base })
-        };
-        Ok({ read }())
-    }
-}
 
 /// The file of the segment that begins at `base`.
 pub(crate) fn path(dir: &Path, base: Position) -> PathBuf {
@@ -264,6 +191,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::HEAD;
     use crate::storage::Mode;
 
     #[test]

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use holdfast_protocol::{Position, StreamId, mark};
 
+use crate::identity::Identity;
 use crate::index::Index;
 use crate::scan::{Scanner, Step};
-use crate::segment::{Identity, Sealed};
+use crate::segment::Sealed;
 use crate::storage::{Disk, File, Mode};
 use crate::summary::{self, Holds};
 use crate::tail::Tail;

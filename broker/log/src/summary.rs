@@ -12,8 +12,8 @@ use holdfast_protocol::{Epoch, Header, Kind, Offset, Position, StreamId, TopicId
 use crate::Error;
 use crate::codec::{Fields, Put};
 use crate::disk::{self, Format, Frame};
+use crate::identity::{HEAD, Identity};
 use crate::index::{Index, Range, Slot};
-use crate::segment::{HEAD, Identity};
 use crate::storage::{Disk, File, Mode};
 
 const SUMMARY: Format = Format { magic: *b"HFINDEX1", version: 1 };

@@ -47,8 +47,8 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::codec::{self, Api, Error, Frame, Header};
-use crate::connection::{Client, Reply};
-use crate::context::Context;
+use crate::context::{Client, Context};
+use crate::reply::Reply;
 
 /// A request that may be decoded.
 pub(crate) struct Request {

@@ -20,21 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::codec::{Error, Frame};
-use crate::context::Context;
-
-/// What becomes of a request.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    /// It is answered.
-    Answer(Frame),
-    /// It is answered, with records that count against the door's memory until they are written.
-    Records(Frame, Option<OwnedSemaphorePermit>),
-    /// It wants no answer.
-    Nothing,
-    /// The connection is closed, which is the answer.
-    Close(String),
-}
+use crate::codec::Error;
+use crate::context::{Client, Context};
+use crate::reply::Reply;
 
 /// A request on its way to its answer.
 pub(super) struct Slot {
@@ -93,14 +81,6 @@ impl End {
             Self::Closed | Self::Idle(_) | Self::Broken(_) | Self::Shutdown => false,
         }
     }
-}
-
-/// What the reader and the handlers know of the connection.
-pub(crate) struct Client<S> {
-    pub(crate) context: Arc<Context<S>>,
-    pub(crate) peer: SocketAddr,
-    /// Bytes of this connection's requests that may still be read.
-    bytes: Arc<Semaphore>,
 }
 
 /// Serves one connection until it ends.

@@ -1,5 +1,6 @@
 //! What every handler has at hand: the broker behind the door, and the door's limits.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,14 @@ pub(crate) struct Context<S> {
     pub(crate) fetched_bytes: Arc<Semaphore>,
     /// Set when the door is to close.
     pub(crate) shutdown: CancellationToken,
+}
+
+/// What the reader and the handlers know of the connection.
+pub(crate) struct Client<S> {
+    pub(crate) context: Arc<Context<S>>,
+    pub(crate) peer: SocketAddr,
+    /// Bytes of this connection's requests that may still be read.
+    pub(crate) bytes: Arc<Semaphore>,
 }
 
 /// The leader of a partition, for a client that asked elsewhere.

@@ -21,6 +21,7 @@ mod fencing;
 pub mod metrics;
 mod options;
 pub mod records;
+mod reply;
 mod topics;
 
 pub use door::{Door, serve};

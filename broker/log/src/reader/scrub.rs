@@ -7,8 +7,8 @@
 use holdfast_protocol::{Header, Position};
 
 use super::{Found, LogReader, damaged, read};
+use crate::identity::{HEAD, Identity};
 use crate::index::Slot;
-use crate::segment::{HEAD, Identity};
 use crate::shared::Place;
 use crate::storage::Mode;
 use crate::{Error, checkpoint, disk, meta, summary};

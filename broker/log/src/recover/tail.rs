@@ -7,9 +7,10 @@ use holdfast_protocol::{Header, Position};
 
 use super::{Candidate, Recovery};
 use crate::error::READING;
+use crate::identity::{HEAD, Identity};
 use crate::index::Index;
 use crate::scan::{Scanner, Step};
-use crate::segment::{self, Identity};
+use crate::segment;
 use crate::storage::{Disk, File, Mode, Sequential};
 use crate::{Error, disk};
 
@@ -85,7 +86,7 @@ impl Recovery<'_> {
     ) -> Result<(Index, u64, bool), Error> {
         let mut scanner = Scanner::new(&candidate.file, &candidate.path);
         let mut index = Index::default();
-        let mut used = segment::HEAD;
+        let mut used = HEAD;
         let high = next.unwrap_or(Position(u64::MAX));
         loop {
             let step = scanner.step()?;

@@ -7,8 +7,9 @@ use holdfast_protocol::{Epoch, Header, Position};
 
 use super::{ShardLog, Unsynced, active};
 use crate::Error;
+use crate::identity::{HEAD, Identity};
 use crate::index::{ENTRIES_MAX, Index};
-use crate::segment::{self, HEAD, Identity, SEGMENT_BYTES_MAX, Sealed, Writer};
+use crate::segment::{self, SEGMENT_BYTES_MAX, Sealed, Writer};
 use crate::shared::Opened;
 use crate::summary::{self, Summary};
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use holdfast_protocol::{Header, Position, mark};
 
 use super::ShardLog;
+use crate::identity::{HEAD, Identity};
 use crate::index::{Index, Slot};
-use crate::segment::{HEAD, Identity, Sealed};
+use crate::segment::Sealed;
 use crate::shared::Opened;
 use crate::storage::{Disk, File, Sequential};
 use crate::summary::{self, Summary};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use holdfast_protocol::{Epoch, Position, mark};
 
 use super::{ShardLog, active};
+use crate::identity::{HEAD, Identity};
 use crate::index::Index;
 use crate::meta::State;
-use crate::segment::{self, Growth, HEAD, Identity, Sealed, Writer};
+use crate::segment::{self, Growth, Sealed, Writer};
 use crate::shared::{Opened, Part};
 use crate::storage::{Disk, File, Mode, Sequential};
 use crate::{Error, aside, disk};

@@ -9,7 +9,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 
 use super::Call;
 use crate::codec::{APIS, Api, Frame};
-use crate::connection::Reply;
+use crate::reply::Reply;
 
 /// Answers in the version asked; a client that is too new in version 0, which every client
 /// can read (KIP-511).

@@ -18,8 +18,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::Call;
 use crate::codec::log_dirs;
-use crate::connection::Reply;
 use crate::context::wire_id;
+use crate::reply::Reply;
 
 /// First version that tells the size of the disk.
 const SPACE: i16 = 4;

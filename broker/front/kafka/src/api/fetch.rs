@@ -21,9 +21,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Call;
 use crate::codec::{FetchAnswer, FetchedPartition, FetchedTopic};
-use crate::connection::Reply;
 use crate::context::{Context, find_topic, wire_offset};
 use crate::options::Options;
+use crate::reply::Reply;
 use crate::{batch, errors, fencing};
 
 /// First version that names topics by id.

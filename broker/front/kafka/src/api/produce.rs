@@ -24,8 +24,8 @@ use uuid::Uuid;
 use super::Call;
 use crate::batch;
 use crate::codec::Error;
-use crate::connection::Reply;
 use crate::context::{LeaderHint, find_topic, wire_id, wire_offset};
+use crate::reply::Reply;
 use crate::{errors, records};
 
 /// First version that names topics by id.

@@ -9,9 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::{Client, End, Held, Slot};
+use super::{End, Held, Slot};
 use crate::api;
 use crate::codec::Header;
+use crate::context::Client;
 use crate::metrics::Wait;
 use crate::options::Options;
 
