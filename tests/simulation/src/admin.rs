@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::answer::{Answered, Awaited, Who};
 use crate::client::{KEPT, PRODUCERS, SHORT, topic_name, topic_of};
-use crate::world::{Event, SHARDS, World};
+use crate::event::Event;
+use crate::world::{SHARDS, World};
 
 /// How often it does something, ms.
 const PAUSE_MS: u64 = 400;

@@ -8,7 +8,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::admin::Deed;
 use crate::client::Reply;
-use crate::world::{Event, World};
+use crate::event::Event;
+use crate::world::World;
 
 /// Who waits.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,9 @@
 use holdfast_protocol::{FlushMode, Offset, ShardId, UncleanElection};
 
 use crate::client::placed;
+use crate::event::Event;
 use crate::moves::Wants;
-use crate::world::{BROKERS, Event, Outcome, QUIET_MS, SHARDS, World, finished};
+use crate::world::{BROKERS, Outcome, QUIET_MS, SHARDS, World, finished};
 
 /// When the copies are made, when they are put back, and when all is over, ms.
 const COPIED_MS: u64 = 8_000;

@@ -13,7 +13,8 @@ use holdfast_protocol::{BrokerId, Epoch, Incarnation, ShardId};
 use crate::answer::Waiting;
 use crate::door::Door;
 use crate::effects::{Clock, Exit, SharedCatalog, SimEffects, Wanted};
-use crate::world::{Event, Peer, SHARDS, Wishes, World};
+use crate::event::{Event, Peer};
+use crate::world::{SHARDS, Wishes, World};
 
 /// How often a driver is told the time, ms.
 const TICK_MS: u64 = 20;

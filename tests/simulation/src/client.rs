@@ -8,7 +8,8 @@ use holdfast_service::{Append, AppendError, Appended, Durability};
 use tokio::sync::oneshot;
 
 use crate::answer::{Awaited, Who};
-use crate::world::{At, Event, SHARDS, World};
+use crate::event::Event;
+use crate::world::{At, SHARDS, World};
 
 /// A client waits this long for an answer, ms.
 const TIMEOUT_MS: u64 = 3_000;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use holdfast_protocol::{Incarnation, ShardId, ShardRecord};
 
-use crate::world::{Event, SHARDS, World};
+use crate::event::Event;
+use crate::world::{SHARDS, World};
 
 /// After some damage there is no other for this long, ms.
 const PAUSE_MS: u64 = 5_000;

@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{placed, topic_name};
-use crate::world::{Event, World};
+use crate::event::Event;
+use crate::world::World;
 use service::{Asked, SimService};
 
 /// What a connection carries before somebody reads it, bytes.

@@ -7,8 +7,9 @@ use holdfast_log::simulated::Snapshot;
 
 use crate::damage::Damage;
 use crate::dice::Dice;
+use crate::event::Event;
 use crate::moves::MACHINES_MAX;
-use crate::world::{Event, OPERATORS, World};
+use crate::world::{OPERATORS, World};
 
 pub(crate) const NODES: usize = MACHINES_MAX as usize + OPERATORS;
 

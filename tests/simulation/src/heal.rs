@@ -1,7 +1,8 @@
 //! What ends what is wrong.
 
+use crate::event::Event;
 use crate::fault::NODES;
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// What ends a fault.
 #[derive(Clone, Debug)]

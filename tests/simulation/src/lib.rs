@@ -19,6 +19,7 @@ mod damage;
 mod dice;
 mod door;
 mod effects;
+mod event;
 mod fault;
 mod finish;
 mod heal;

@@ -11,8 +11,9 @@ use holdfast_protocol::{BrokerId, ShardId, ShardRecord};
 use crate::broker::Broker;
 use crate::dice::Dice;
 use crate::effects::Clock;
+use crate::event::Event;
 use crate::operator::policy;
-use crate::world::{BROKERS, Event, SHARDS, World};
+use crate::world::{BROKERS, SHARDS, World};
 
 /// The most machines that there are.
 pub(crate) const MACHINES_MAX: u32 = 4;

@@ -9,9 +9,10 @@ use holdfast_operator_core::{
 };
 use holdfast_protocol::{BrokerId, Epoch, ShardId, Start, Version};
 
+use crate::event::{Call, Event, Said};
 use crate::moves::{MACHINES_MAX, REPLICAS};
 use crate::shape::Shape;
-use crate::world::{Call, Event, SHARDS, Said, World};
+use crate::world::{SHARDS, World};
 
 /// How often an operator looks at the clock, dials, and sends heartbeats, ms.
 const TICK_MS: u64 = 100;

@@ -7,7 +7,8 @@ use holdfast_core::replica::{Answer, Outcome};
 use holdfast_protocol::{BrokerId, Header, ShardId};
 use tokio::sync::oneshot;
 
-use crate::world::{Event, Peer, World};
+use crate::event::{Event, Peer};
+use crate::world::World;
 
 /// The version of an entry that the release before this one does not know.
 const NEWER_VERSION: u8 = Header::VERSION + 1;

@@ -6,7 +6,8 @@ use holdfast_log::Entries;
 use holdfast_protocol::{Header, Kind, Offset, Position, ShardId, StreamId};
 
 use crate::client::{placed, value_of};
-use crate::world::{Event, SHARDS, World};
+use crate::event::Event;
+use crate::world::{SHARDS, World};
 
 /// Bytes that a reader asks for.
 const READ_BYTES: usize = 64 * 1024;

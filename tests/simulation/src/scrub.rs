@@ -4,7 +4,8 @@ use holdfast_broker::driver::Input;
 use holdfast_log::LogReader;
 use holdfast_protocol::{Position, ShardId};
 
-use crate::world::{Event, SHARDS, World};
+use crate::event::Event;
+use crate::world::{SHARDS, World};
 
 /// Between one pass over all logs and the next, ms.
 const PAUSE_MS: u64 = 5_000;

@@ -2,10 +2,11 @@
 
 use holdfast_log::simulated::Loss;
 
+use crate::event::Event;
 use crate::fault::NODES;
 use crate::heal::Heal;
 use crate::moves::MACHINES_MAX;
-use crate::world::{Event, OPERATORS, World};
+use crate::world::{OPERATORS, World};
 
 /// An hour, by which walls' clocks are set wrong, ms.
 const HOUR_MS: i64 = 3_600_000;

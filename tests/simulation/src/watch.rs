@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use holdfast_protocol::ShardId;
 
-use crate::world::{Event, SHARDS, World};
+use crate::event::Event;
+use crate::world::{SHARDS, World};
 
 /// How often it looks, ms.
 const LOOK_MS: u64 = 250;

@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use super::{Phase, Progress};
 use crate::answer::{Awaited, Who};
 use crate::client::Client;
-use crate::world::{Event, World};
+use crate::event::Event;
+use crate::world::World;
 
 /// A member waits this long for an answer; to join, for as long as a rebalance takes, ms.
 const TIMEOUT_MS: u64 = 2_000;
