@@ -3,20 +3,33 @@
 use holdfast_protocol::group::Answer;
 use holdfast_protocol::{Offset, Position, ShardId, StreamId};
 use holdfast_service::{AppendError, Appended, CatalogError, GroupError};
-use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::oneshot::{Receiver, Sender};
 
 use crate::admin::Deed;
 use crate::client::Reply;
+use crate::door::Tag;
 use crate::event::Event;
 use crate::world::World;
 
 /// Who waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Who {
-    Producer { client: usize, attempt: u64, value: u64 },
+    Producer {
+        client: usize,
+        attempt: u64,
+        value: u64,
+    },
     Admin(Deed),
-    Member { member: usize, attempt: u64 },
+    Member {
+        member: usize,
+        attempt: u64,
+    },
+    /// A door, for this request where it is a commit of a member.
+    Door {
+        shard: ShardId,
+        commit: Option<Tag>,
+    },
 }
 
 /// What is waited for.
@@ -26,6 +39,8 @@ pub(crate) enum Awaited {
     Trim(Receiver<Result<Offset, AppendError>>),
     Declare(Receiver<Result<(), CatalogError>>),
     Group(Receiver<Result<Answer, GroupError>>),
+    /// To be handed on.
+    ForDoor(Receiver<Result<Answer, GroupError>>, Option<Sender<Result<Answer, GroupError>>>),
 }
 
 /// What came.
@@ -35,6 +50,7 @@ pub(crate) enum Answered {
     Trim(Result<Offset, AppendError>),
     Declare(Result<(), CatalogError>),
     Group(Result<Answer, GroupError>),
+    HandedOn,
 }
 
 /// Somebody who waits for something.
@@ -52,6 +68,14 @@ impl Waiting {
             Awaited::Trim(answer) => answer.try_recv().map(Answered::Trim),
             Awaited::Declare(answer) => answer.try_recv().map(Answered::Declare),
             Awaited::Group(answer) => answer.try_recv().map(Answered::Group),
+            Awaited::ForDoor(answer, door) => {
+                let answer = answer.try_recv()?;
+                if let Some(door) = door.take() {
+                    // A door that has lost the connection hears nothing.
+                    let _ = door.send(answer);
+                }
+                Ok(Answered::HandedOn)
+            }
         }
     }
 }
@@ -90,6 +114,7 @@ impl World {
                     let below = self.committed_at(id, self.members[member].shard);
                     self.after(delay, Event::MemberReply { member, attempt, below, answer });
                 }
+                (Who::Door { shard, commit }, _) => self.answered_door(id, shard, commit),
                 (Who::Producer { .. } | Who::Member { .. }, _) => {}
             }
         }

@@ -1,5 +1,6 @@
 //! The checkers: what clients were told and what they saw, judged apart from the system.
 
+mod cursors;
 mod forgive;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,8 @@ pub(crate) struct Checker {
     declared: BTreeMap<TopicId, Position>,
     /// Up to where each group was told that its progress is kept.
     cursors: BTreeMap<(String, StreamId), Grown>,
+    /// No group asked for more of its progress to be kept.
+    asked: BTreeMap<(String, StreamId), Offset>,
     pub(crate) acknowledged: u64,
     pub(crate) read: u64,
     pub(crate) committed_cursors: u64,
@@ -159,48 +162,6 @@ impl Checker {
     /// The topics that are declared.
     pub(crate) fn topics(&self) -> impl Iterator<Item = TopicId> + '_ {
         self.declared.keys().copied()
-    }
-
-    /// Up to where this group was told that its progress is kept.
-    pub(crate) fn cursor(&self, group: &str, stream: StreamId) -> Offset {
-        let cursor = self.cursors.get(&(group.to_owned(), stream));
-        cursor.map_or(Offset(0), Grown::now)
-    }
-
-    /// A group is told that its progress is kept, by an entry below `position`. It began to say so
-    /// when it was known to be `before`.
-    pub(crate) fn committed_cursor(
-        &mut self,
-        group: &str,
-        stream: StreamId,
-        (before, offset): (Offset, Offset),
-        position: Position,
-    ) -> Result<(), String> {
-        self.committed_cursors += 1;
-        if offset < before {
-            return Err(format!(
-                "{group}: the committed offset of {stream:?} went back from {before} to {offset}"
-            ));
-        }
-        let cursor = self.cursors.entry((group.to_owned(), stream)).or_default();
-        cursor.grow(offset, position);
-        Ok(())
-    }
-
-    /// Judges the cursors, after everything has healed.
-    pub(crate) fn judge_cursors(
-        &self,
-        at: impl Fn(&str, StreamId) -> Offset,
-    ) -> Result<(), String> {
-        for ((group, stream), cursor) in &self.cursors {
-            let (found, offset) = (at(group, *stream), cursor.now());
-            if found < offset {
-                return Err(format!(
-                    "{group}: its offset in {stream:?} was committed as {offset} and is {found}"
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Judges whether everything is there at all, be it on one replica.

@@ -69,6 +69,12 @@ pub(crate) fn topic_name(topic: TopicId) -> String {
     format!("topic-{}", topic.0[0])
 }
 
+/// The topic that people call so.
+pub(crate) fn named_topic(name: &str) -> Option<TopicId> {
+    let number = name.strip_prefix("topic-")?.parse().ok()?;
+    Some(TopicId([number; 16]))
+}
+
 impl Client {
     pub(crate) fn all() -> Vec<Self> {
         let of = |shard: u32| {
@@ -160,7 +166,9 @@ impl World {
             return;
         }
         let (shard, stream) = (self.clients[number].shard, self.clients[number].stream);
-        let Some(process) = &self.brokers[broker as usize].process else {
+        let refused = self.shape.uses_door(number) && !self.is_door_open(broker);
+        let process = self.brokers[broker as usize].process.as_ref().filter(|_| !refused);
+        let Some(process) = process else {
             self.after(1, Event::Reply { client: number, attempt, reply: Reply::Failed });
             return;
         };

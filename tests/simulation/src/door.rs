@@ -4,7 +4,10 @@
 //! Whoever writes to the door, or answers it, rings it; a millisecond later it does all that there
 //! is to do, in one thread. A process that ends takes its door, and all connections, with it.
 
+mod asks;
+mod cluster;
 mod frames;
+mod groups;
 mod service;
 
 use std::collections::BTreeMap;
@@ -15,20 +18,25 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use holdfast_broker::driver::View;
+use holdfast_broker::driver::{AppendCommand, Ask, Input, View};
 use holdfast_kafka::Options;
-use holdfast_protocol::{Offset, StreamId};
+use holdfast_protocol::group::Request;
+use holdfast_protocol::{Position, ShardId, StreamId};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{placed, topic_name};
+use crate::answer::{Awaited, Who};
 use crate::event::Event;
 use crate::world::World;
+use groups::Question;
 use service::{Asked, SimService};
 
+/// What the door's listener is called.
+const LISTENER: &str = "simulated";
 /// What a connection carries before somebody reads it, bytes.
 const PIPE_BYTES: usize = 64 * 1024;
 /// After this the door is rung again for what the shard does not take yet, ms.
@@ -39,7 +47,11 @@ const AGAIN_MS: u64 = 20;
 pub(crate) enum Asker {
     Producer { client: usize, attempt: u64, value: u64 },
     Reader(StreamId),
+    Member(Tag, Question),
 }
+
+/// Which request of a member: its number, and its attempt.
+pub(crate) type Tag = (usize, u64);
 
 /// The client's end of a connection.
 struct Link {
@@ -49,6 +61,8 @@ struct Link {
     input: BytesMut,
     waits: BTreeMap<i32, Asker>,
     next: i32,
+    /// Who serves it.
+    task: AbortHandle,
 }
 
 /// The door of one process.
@@ -63,6 +77,8 @@ pub(crate) struct Door {
     tasks: Vec<JoinHandle<()>>,
     /// What the shards do not take yet.
     later: Vec<Asked>,
+    /// Below which position what coordinators said of commits stands.
+    told: BTreeMap<Tag, Position>,
     rung: bool,
 }
 
@@ -72,12 +88,13 @@ impl Door {
     pub(crate) fn new(broker: u32, views: Vec<Arc<View>>, now_ms: u64) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
         let service = SimService::new(broker, views);
-        let options = Options::new("simulated");
+        let options = Options::new(LISTENER);
         let stop = CancellationToken::new();
         let door = holdfast_kafka::Door::new(service.clone(), options, stop);
         let begun = runtime.block_on(async { (Instant::now(), now_ms) });
         let (links, tasks, later) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Ok(Self { runtime, door, service, begun, links, tasks, later, rung: false })
+        let told = BTreeMap::new();
+        Ok(Self { runtime, door, service, begun, links, tasks, later, told, rung: false })
     }
 
     fn link(&mut self, of: usize) -> &mut Link {
@@ -86,14 +103,25 @@ impl Door {
             let (pipe, far) = tokio::io::duplex(PIPE_BYTES);
             let port = u16::try_from(of).unwrap_or(0);
             let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-            tasks.push(runtime.spawn(door.serve(tokio::io::split(far), peer)));
+            let served = runtime.spawn(door.serve(tokio::io::split(far), peer));
+            let task = served.abort_handle();
+            tasks.push(served);
             let (out, input) = (BytesMut::new(), BytesMut::new());
-            Link { pipe, out, input, waits: BTreeMap::new(), next: 0 }
+            Link { pipe, out, input, waits: BTreeMap::new(), next: 0, task }
         })
     }
 
+    /// Whether somebody waits whose answer nobody else rings for.
     fn waits(&self) -> bool {
-        self.links.values().any(|link| !link.waits.is_empty()) || !self.later.is_empty()
+        let unrung = |asker: &Asker| !matches!(asker, Asker::Member(..));
+        self.links.values().any(|link| link.waits.values().any(unrung)) || !self.later.is_empty()
+    }
+
+    /// A connection is reset: what the door has not read of it, it never reads.
+    fn reset(&mut self, of: usize) {
+        if let Some(link) = self.links.remove(&of) {
+            link.task.abort();
+        }
     }
 
     /// Lets the door do all that there is to do until `now_ms`; gives the frames that it wrote.
@@ -120,10 +148,22 @@ impl Door {
         self.tasks = tasks;
         let over: Vec<JoinHandle<()>> = over;
         for task in over {
-            self.runtime.block_on(task).map_err(|error| format!("a connection broke: {error}"))?;
+            match self.runtime.block_on(task) {
+                Err(error) if !error.is_cancelled() => {
+                    return Err(format!("a connection broke: {error}"));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(answers)
     }
+}
+
+/// Which member's commit this is, as it says itself.
+fn tag_of(request: &Request) -> Option<Tag> {
+    let Request::CommitOffsets(commit) = request else { return None };
+    let (member, attempt) = commit.offsets.first()?.metadata.split_once('/')?;
+    Some((member.parse().ok()?, attempt.parse().ok()?))
 }
 
 impl Link {
@@ -169,68 +209,10 @@ impl Link {
 }
 
 impl World {
-    /// A producer's batch goes through the door of a broker.
-    pub(crate) fn produce_by_door(
-        &mut self,
-        broker: u32,
-        (client, attempt, value): (usize, u64, u64),
-        batch: Bytes,
-    ) {
-        let stream = self.clients[client].stream;
-        let asker = Asker::Producer { client, attempt, value };
-        let cut = self.dice.chance(10);
-        let name = topic_name(stream.topic);
-        self.ask_door(broker, client, asker, cut, |id| frames::produce(id, &name, stream, batch));
-    }
-
-    /// A reader asks for a piece of a stream, somewhere up to where it has known it to end.
-    pub(crate) fn read_by_door(&mut self, broker: u32, stream: StreamId) {
-        let known = self.checker.known_end(stream);
-        let from = Offset(self.dice.below(known.0 + 1));
-        let (name, reader) = (topic_name(stream.topic), self.clients.len());
-        self.ask_door(broker, reader, Asker::Reader(stream), false, |id| {
-            frames::fetch(id, &name, stream, from)
-        });
-    }
-
-    /// Writes a request to the door, or a part of it only, when the connection is lost.
-    fn ask_door(
-        &mut self,
-        broker: u32,
-        of: usize,
-        asker: Asker,
-        cut: bool,
-        frame: impl FnOnce(i32) -> Option<Bytes>,
-    ) {
-        let most = self.dice.next();
-        let Some(process) = &mut self.brokers[broker as usize].process else { return };
-        let link = process.door.link(of);
-        link.next += 1;
-        let id = link.next;
-        let Some(mut frame) = frame(id) else {
-            self.violate("a request can't be encoded".to_owned());
-            return;
-        };
-        if cut {
-            frame.truncate(usize::try_from(most).unwrap_or(0) % frame.len());
-            link.out.extend_from_slice(&frame);
-            link.write();
-            process.door.links.remove(&of);
-            self.faults.count("connection lost in a frame");
-        } else {
-            link.waits.insert(id, asker);
-            link.out.extend_from_slice(&frame);
-        }
-        self.ring(broker);
-    }
-
-    /// A client gives up waiting, and closes its connections.
-    pub(crate) fn close_links(&mut self, of: usize) {
-        for broker in &mut self.brokers {
-            if let Some(process) = &mut broker.process {
-                process.door.links.remove(&of);
-            }
-        }
+    /// Whether a broker takes connections: it runs, and knows the topics.
+    pub(crate) fn is_door_open(&self, broker: u32) -> bool {
+        let process = self.brokers[broker as usize].process.as_ref();
+        process.is_some_and(|process| process.catalog.borrow().is_current)
     }
 
     /// There is something to do for the door, perhaps.
@@ -261,52 +243,59 @@ impl World {
             self.after(left, Event::Door(broker, run));
             return Ok(());
         }
-        let now = self.now();
+        let (now, machines) = (self.now(), self.machines());
         let Some(process) = &mut self.brokers[broker as usize].process else { return Ok(()) };
         process.door.rung = false;
-        process.door.service.note_catalog(&process.catalog.borrow());
+        process.door.service.note_catalog(&process.catalog.borrow().topics);
+        process.door.service.note_cluster(cluster::told(machines, &process.drivers));
         let answers = process.door.run(now)?;
         let asked = std::mem::take(&mut process.door.later);
         for (asker, frame) in answers {
             self.door_answered(broker, asker, frame)?;
         }
         for asked in asked {
-            self.append_for_door(broker, asked);
+            self.ask_for_door(broker, asked);
         }
         Ok(())
     }
 
-    fn append_for_door(&mut self, broker: u32, Asked { shard, append }: Asked) {
+    /// The driver of a shard is asked what the door was asked.
+    fn ask_for_door(&mut self, broker: u32, asked: Asked) {
+        match asked {
+            Asked::Append(shard, append) => self.append_for_door(broker, shard, append),
+            Asked::Group(shard, request, door) => {
+                let commit = tag_of(&request);
+                let (reply, answer) = oneshot::channel();
+                let ask = Input::Ask(Ask::Group(request, reply));
+                self.drive(broker, shard, |driver| driver.handle(ask));
+                let awaited = Awaited::ForDoor(answer, Some(door));
+                self.await_answer(broker, Who::Door { shard, commit }, awaited);
+            }
+        }
+    }
+
+    /// A driver has answered the door.
+    pub(crate) fn answered_door(&mut self, broker: u32, shard: ShardId, commit: Option<Tag>) {
+        let below = self.committed_at(broker, shard);
+        let process = self.brokers[broker as usize].process.as_mut();
+        if let Some((process, tag)) = process.zip(commit) {
+            process.door.told.insert(tag, below);
+        }
+        self.ring(broker);
+    }
+
+    fn append_for_door(&mut self, broker: u32, shard: ShardId, append: AppendCommand) {
         let Some(process) = &mut self.brokers[broker as usize].process else { return };
         let takes = process.drivers.get(&shard).is_some_and(|driver| driver.takes_appends());
         if takes {
             self.drive(broker, shard, |driver| driver.append(append));
             return;
         }
-        process.door.later.push(Asked { shard, append });
+        process.door.later.push(Asked::Append(shard, append));
         if !process.door.rung {
             process.door.rung = true;
             let run = self.brokers[broker as usize].run;
             self.after(AGAIN_MS, Event::Door(broker, run));
         }
-    }
-
-    fn door_answered(&mut self, broker: u32, asker: Asker, frame: Bytes) -> Result<(), String> {
-        match asker {
-            Asker::Producer { client, attempt, value } => {
-                let answer = frames::produced(frame).ok_or("an answer to a produce request")?;
-                self.produced(broker, (client, attempt, value), answer);
-            }
-            Asker::Reader(stream) => {
-                let piece = frames::fetched(frame).ok_or("an answer to a fetch request")?;
-                let Some(piece) = piece else { return Ok(()) };
-                self.faults.count("pieces read by a door");
-                self.checker.judge_start(stream, piece.start)?;
-                for (offset, value) in piece.batches.iter().map(placed) {
-                    self.checker.read(stream, offset, value)?;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -42,8 +42,16 @@ pub(crate) enum Wanted {
     WriteCheckpoint(CheckpointJob),
 }
 
-/// The topics, as the shards of one process know them.
-pub(crate) type SharedCatalog = Rc<RefCell<Arc<CatalogState>>>;
+/// The topics, as one process knows them.
+#[derive(Debug, Default)]
+pub(crate) struct KnownCatalog {
+    pub(crate) topics: Arc<CatalogState>,
+    /// It has caught up with the cluster: doors open only then.
+    pub(crate) is_current: bool,
+}
+
+/// What the shards of one process share of it.
+pub(crate) type SharedCatalog = Rc<RefCell<KnownCatalog>>;
 
 /// Ends a simulated process, as `exit` ends a real one.
 pub(crate) struct Exit;
@@ -143,13 +151,15 @@ impl Effects for SimEffects {
     fn publish_records(&self, _: &[ShardRecord]) {}
 
     fn publish_catalog(&self, catalog: CatalogState) {
-        *self.catalog.borrow_mut() = Arc::new(catalog);
+        self.catalog.borrow_mut().topics = Arc::new(catalog);
     }
 
-    fn catalog_is_current(&self) {}
+    fn catalog_is_current(&self) {
+        self.catalog.borrow_mut().is_current = true;
+    }
 
     fn catalog(&self) -> Arc<CatalogState> {
-        Arc::clone(&self.catalog.borrow())
+        Arc::clone(&self.catalog.borrow().topics)
     }
 
     fn stop_process(&self, _: &dyn Error) -> ! {

@@ -105,6 +105,17 @@ pub(crate) enum Event {
         below: Position,
         answer: Result<group::Answer, GroupError>,
     },
+    /// A member asks a broker who coordinates its group.
+    MemberFind {
+        member: usize,
+        attempt: u64,
+        broker: u32,
+    },
+    MemberFound {
+        member: usize,
+        attempt: u64,
+        broker: Option<u32>,
+    },
     MemberTimeout {
         member: usize,
         attempt: u64,

@@ -1,6 +1,7 @@
 //! A simulated member of a consumer group, and what it says to its coordinator. What it does, and
 //! when, is in `consume`.
 
+mod ask;
 mod consume;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,13 @@ use crate::world::SHARDS;
 
 /// Members of each group.
 const MEMBERS: usize = 2;
+/// Between one thing that a member does and the next, ms.
+const PAUSE_MS: u64 = 150;
 /// A member that is silent for so long is dead, ms.
 const SESSION_MS: u32 = 3_000;
+
+/// The attempt of a commit whose answer nobody waits for.
+pub(crate) const PARTING: u64 = u64::MAX;
 
 /// A member of a group.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) struct Member {
     streams: BTreeMap<StreamId, Progress>,
     /// What the commit on its way says, with what was known to be committed when it was sent.
     committing: Vec<(StreamId, Offset, Offset)>,
+    /// What was known to be committed when it asked how far its group has come.
+    expected: Vec<(StreamId, Offset)>,
     /// Losses that there were when it began.
     losses: usize,
 }
@@ -71,6 +79,7 @@ impl Member {
                 attempt: 0,
                 streams: BTreeMap::new(),
                 committing: Vec::new(),
+                expected: Vec::new(),
                 losses: 0,
             })
         };
@@ -107,12 +116,13 @@ impl Member {
         })
     }
 
-    fn commit(&self) -> Request {
+    /// A commit says in the client's own words whose it is.
+    fn commit(&self, number: usize, attempt: u64) -> Request {
         let offset = |(stream, _, offset): &(StreamId, Offset, Offset)| CommitOffset {
             stream: *stream,
             offset: *offset,
             leader_epoch: -1,
-            metadata: String::new(),
+            metadata: format!("{number}/{attempt}"),
         };
         Request::CommitOffsets(CommitOffsets {
             group: self.group.clone(),

@@ -4,6 +4,9 @@ use holdfast_protocol::{FlushMode, UncleanElection};
 
 use crate::dice::Dice;
 
+/// Which of the bits that choose doors are for the members of groups.
+const MEMBERS_FROM: usize = 32;
+
 /// The policy, the topics, and how often something goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -15,7 +18,7 @@ pub(crate) struct Shape {
     pub(crate) retention_bytes: u64,
     /// Between one fault and the next there is at most this, ms.
     pub(crate) pace_ms: u64,
-    /// Which producers, a bit each, go through the Kafka door.
+    /// Which producers and members of groups, a bit each, go through the Kafka door.
     doors: u64,
 }
 
@@ -36,7 +39,12 @@ impl Shape {
 
     /// Whether a producer goes through the Kafka door; others hand their batches to the driver.
     pub(crate) fn uses_door(&self, producer: usize) -> bool {
-        self.doors >> (producer % 64) & 1 == 1
+        self.doors >> (producer % MEMBERS_FROM) & 1 == 1
+    }
+
+    /// Whether a member of a group goes through the Kafka door; others ask the driver.
+    pub(crate) fn joins_by_door(&self, member: usize) -> bool {
+        self.doors >> (MEMBERS_FROM + member % 32) & 1 == 1
     }
 
     pub(crate) fn is_async(&self) -> bool {

@@ -280,6 +280,12 @@ impl World {
             Event::MemberReply { member, attempt, below, answer } => {
                 self.member_reply((member, attempt), below, answer)?;
             }
+            Event::MemberFind { member, attempt, broker } => {
+                self.member_find((member, attempt), broker);
+            }
+            Event::MemberFound { member, attempt, broker } => {
+                self.member_found((member, attempt), broker)?;
+            }
             Event::MemberTimeout { member, attempt } => self.member_timeout(member, attempt)?,
             Event::Read => self.read()?,
             Event::ReadSlowly => self.read_slowly()?,

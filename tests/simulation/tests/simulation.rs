@@ -24,8 +24,9 @@ const REGRESSIONS: [u64; 6] = [
 /// Seeds of the bounded share.
 const SEEDS: u64 = 150;
 /// Faults that the share must meet at least once.
-const FAULTS: [&str; 43] = [
+const FAULTS: [&str; 44] = [
     "ambiguous write",
+    "answers to members by a door",
     "clock jump",
     "connection lost in a frame",
     "disk full",

@@ -26,7 +26,8 @@ pub(crate) struct Piece {
     pub(crate) batches: Vec<Bytes>,
 }
 
-fn frame<Q: Request>(version: i16, correlation: i32, request: &Q) -> Option<Bytes> {
+/// A request as its client writes it.
+pub(super) fn frame<Q: Request>(version: i16, correlation: i32, request: &Q) -> Option<Bytes> {
     let mut body = BytesMut::new();
     let header = RequestHeader::default()
         .with_request_api_key(Q::KEY)
@@ -41,7 +42,8 @@ fn frame<Q: Request>(version: i16, correlation: i32, request: &Q) -> Option<Byte
     Some(frame.freeze())
 }
 
-fn answer<Q: Request>(version: i16, mut frame: Bytes) -> Option<Q::Response> {
+/// An answer as its client reads it; `None` where it can't.
+pub(super) fn answer<Q: Request>(version: i16, mut frame: Bytes) -> Option<Q::Response> {
     ResponseHeader::decode(&mut frame, Q::Response::header_version(version)).ok()?;
     let answer = Q::Response::decode(&mut frame, version).ok()?;
     (!frame.has_remaining()).then_some(answer)
@@ -52,11 +54,13 @@ pub(crate) fn correlation(frame: &Bytes) -> Option<i32> {
     Some(i32::from_be_bytes(frame.get(..4)?.try_into().ok()?))
 }
 
-fn index(stream: StreamId) -> i32 {
+/// The partition of a stream, as on the wire.
+pub(super) fn index(stream: StreamId) -> i32 {
     i32::try_from(stream.partition).unwrap_or(i32::MAX)
 }
 
-fn named(topic: &str) -> TopicName {
+/// A topic's name, as on the wire.
+pub(super) fn named(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
 }
 

@@ -14,13 +14,18 @@ use holdfast_service::{
 use tokio::sync::{oneshot, watch};
 
 use crate::client::shard_of_topic;
+use crate::member::group_of;
+use crate::world::SHARDS;
 
 /// What a door asks of the drivers.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) shard: ShardId,
-    pub(crate) append: AppendCommand,
+pub(crate) enum Asked {
+    Append(ShardId, AppendCommand),
+    Group(ShardId, group::Request, GroupReply),
 }
+
+/// Where the answer to a group's request goes.
+type GroupReply = oneshot::Sender<Result<group::Answer, GroupError>>;
 
 /// What one process shares with its door.
 #[derive(Debug)]
@@ -29,6 +34,7 @@ struct Shared {
     views: Vec<Arc<View>>,
     asked: Mutex<Vec<Asked>>,
     catalog: Mutex<(Arc<CatalogState>, Arc<Catalog>)>,
+    cluster: Mutex<Arc<ClusterView>>,
 }
 
 /// The simulated broker behind its door.
@@ -41,8 +47,8 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SimService {
     pub(crate) fn new(broker: u32, views: Vec<Arc<View>>) -> Self {
-        let (asked, catalog) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { broker: BrokerId(broker), views, asked, catalog }))
+        let (asked, catalog, cluster) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { broker: BrokerId(broker), views, asked, catalog, cluster }))
     }
 
     /// What was asked since this was called last.
@@ -58,6 +64,14 @@ impl SimService {
         }
     }
 
+    /// What this broker was told last of the cluster.
+    pub(crate) fn note_cluster(&self, newest: ClusterView) {
+        let mut known = lock(&self.0.cluster);
+        if **known != newest {
+            *known = Arc::new(newest);
+        }
+    }
+
     fn view(&self, stream: StreamId) -> Result<&Arc<View>, ReadError> {
         let shard = self.shard_of(stream).0 as usize;
         self.0.views.get(shard).ok_or(ReadError::NotLeader)
@@ -70,7 +84,7 @@ impl Service for SimService {
     }
 
     fn cluster(&self) -> Arc<ClusterView> {
-        Arc::default()
+        Arc::clone(&lock(&self.0.cluster))
     }
 
     fn catalog(&self) -> Arc<Catalog> {
@@ -81,8 +95,8 @@ impl Service for SimService {
         shard_of_topic(stream.topic)
     }
 
-    fn shard_of_group(&self, _: &str) -> ShardId {
-        ShardId::CATALOG
+    fn shard_of_group(&self, group: &str) -> ShardId {
+        (0..SHARDS).map(ShardId).find(|shard| group_of(*shard) == group).unwrap_or_default()
     }
 
     async fn submit(&self, append: Append) -> Result<Pending<Appended>, AppendError> {
@@ -92,7 +106,7 @@ impl Service for SimService {
         }
         let shard = self.shard_of(append.stream);
         let (reply, outcome) = oneshot::channel();
-        lock(&self.0.asked).push(Asked { shard, append: AppendCommand { append, reply } });
+        lock(&self.0.asked).push(Asked::Append(shard, AppendCommand { append, reply }));
         Ok(Pending::new(outcome))
     }
 
@@ -155,8 +169,14 @@ impl Service for SimService {
         TopicId::default()
     }
 
-    async fn group(&self, _: ShardId, _: group::Request) -> Result<group::Answer, GroupError> {
-        Err(GroupError::NotCoordinator)
+    async fn group(
+        &self,
+        shard: ShardId,
+        request: group::Request,
+    ) -> Result<group::Answer, GroupError> {
+        let (reply, answer) = oneshot::channel();
+        lock(&self.0.asked).push(Asked::Group(shard, request, reply));
+        answer.await.unwrap_or(Err(GroupError::NotCoordinator))
     }
 
     fn disk(&self) -> Disk {

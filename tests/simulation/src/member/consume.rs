@@ -2,14 +2,11 @@
 //! far they have come, and go.
 
 use bytes::Bytes;
-use holdfast_broker::driver::{Ask, Input};
 use holdfast_protocol::group::{Answer, Error, FetchOffsets, Fetched, Joined, Request};
 use holdfast_protocol::{Offset, Position, ShardId, StreamId};
 use holdfast_service::GroupError;
-use tokio::sync::oneshot;
 
-use super::{Phase, Progress};
-use crate::answer::{Awaited, Who};
+use super::{PARTING, PAUSE_MS, Phase, Progress};
 use crate::client::Client;
 use crate::event::Event;
 use crate::world::World;
@@ -17,13 +14,8 @@ use crate::world::World;
 /// A member waits this long for an answer; to join, for as long as a rebalance takes, ms.
 const TIMEOUT_MS: u64 = 2_000;
 const JOIN_TIMEOUT_MS: u64 = 8_000;
-/// Between one thing that a member does and the next, ms.
-const PAUSE_MS: u64 = 150;
 /// Batches read at once are at most so long, bytes.
 const POLL_BYTES: usize = 16 * 1024;
-
-/// The attempt of a commit whose answer nobody waits for.
-const PARTING: u64 = u64::MAX;
 
 impl World {
     /// A member does what comes next.
@@ -109,8 +101,12 @@ impl World {
     fn keep_progress(&mut self, number: usize) {
         self.note_progress(number);
         let member = &self.members[number];
-        let request =
-            if member.committing.is_empty() { member.heartbeat() } else { member.commit() };
+        let request = if member.committing.is_empty() {
+            member.heartbeat()
+        } else {
+            // As the attempt that it is asked with.
+            member.commit(number, member.attempt + 1)
+        };
         self.ask_coordinator(number, request, TIMEOUT_MS);
     }
 
@@ -123,60 +119,10 @@ impl World {
                 (*stream, self.checker.cursor(&member.group, *stream), progress.next)
             })
             .collect();
+        for (stream, _, offset) in &committing {
+            self.checker.may_commit(&self.members[number].group, *stream, *offset);
+        }
         self.members[number].committing = committing;
-    }
-
-    fn ask_coordinator(&mut self, number: usize, request: Request, timeout_ms: u64) {
-        let known = self.members[number].coordinator;
-        let coordinator = known.or_else(|| self.leader_of(self.members[number].shard));
-        let member = &mut self.members[number];
-        member.coordinator = coordinator;
-        member.attempt += 1;
-        let attempt = member.attempt;
-        if let Some(broker) = coordinator {
-            let delay = 1 + self.dice.below(4);
-            let request = Box::new(request);
-            self.after(delay, Event::MemberRequest { member: number, attempt, broker, request });
-        }
-        self.after(timeout_ms, Event::MemberTimeout { member: number, attempt });
-    }
-
-    /// A member's request arrives, perhaps late.
-    pub(crate) fn member_request(
-        &mut self,
-        member: usize,
-        attempt: u64,
-        broker: u32,
-        request: Box<Request>,
-    ) {
-        if let Some(left) = self.is_paused(broker) {
-            self.after(left, Event::MemberRequest { member, attempt, broker, request });
-            return;
-        }
-        // A commit that its member has given up may come late and take the place of a newer one of
-        // the same generation, as in Kafka. Members here close the connection that it comes by, so
-        // that it is not read.
-        if let Request::CommitOffsets(commit) = &*request {
-            let of = &self.members[member];
-            let reads_on = of.phase == Phase::Reading && of.generation == commit.generation;
-            if attempt != of.attempt && (attempt != PARTING || reads_on) {
-                return;
-            }
-        }
-        let shard = self.members[member].shard;
-        let (reply, answer) = oneshot::channel();
-        let ask = Input::Ask(Ask::Group(*request, reply));
-        self.drive(broker, shard, |driver| driver.handle(ask));
-        self.await_answer(broker, Who::Member { member, attempt }, Awaited::Group(answer));
-    }
-
-    /// No answer: it looks for the coordinator again.
-    pub(crate) fn member_timeout(&mut self, number: usize, attempt: u64) -> Result<(), String> {
-        if self.members[number].attempt == attempt {
-            self.members[number].coordinator = None;
-            self.member_step(number, attempt)?;
-        }
-        Ok(())
     }
 
     /// The coordinator answers.
@@ -196,12 +142,16 @@ impl World {
                 let streams = self.assigned(&synced.assignment);
                 let losses = self.losses.total();
                 let member = &mut self.members[number];
+                let known = |stream: &StreamId| self.checker.cursor(&member.group, *stream);
+                member.expected = streams.iter().map(|stream| (*stream, known(stream))).collect();
                 member.phase = Phase::Fetching;
                 member.losses = losses;
                 let fetch = FetchOffsets { group: member.group.clone(), streams: Some(streams) };
                 self.ask_coordinator(number, Request::FetchOffsets(fetch), TIMEOUT_MS);
             }
-            (Phase::Fetching, Ok(Answer::FetchOffsets(fetched))) => self.fetched(number, &fetched),
+            (Phase::Fetching, Ok(Answer::FetchOffsets(fetched))) => {
+                self.fetched(number, &fetched)?
+            }
             (Phase::Reading, Ok(Answer::CommitOffsets(results))) => {
                 self.committed(number, &results, below)?;
                 self.member_again(number, PAUSE_MS);
@@ -233,8 +183,18 @@ impl World {
         assignment.iter().filter_map(of).collect()
     }
 
-    fn fetched(&mut self, number: usize, fetched: &[Fetched]) {
+    /// It goes on where its group has come to, which is nothing that was not committed.
+    fn fetched(&mut self, number: usize, fetched: &[Fetched]) -> Result<(), String> {
+        let losses = self.losses.total();
         let member = &mut self.members[number];
+        for (stream, before) in std::mem::take(&mut member.expected) {
+            let of = fetched.iter().find(|of| of.stream == stream);
+            let of = of.ok_or_else(|| format!("{stream:?}: asked for and not answered"))?;
+            let offset = of.cursor.as_ref().map(|cursor| cursor.offset);
+            // What was lost and told so may be forgotten.
+            let before = if member.losses == losses { before } else { Offset(0) };
+            self.checker.fetched_cursor(&member.group, stream, before, offset)?;
+        }
         member.phase = Phase::Reading;
         let progress = |of: &Fetched| {
             let offset = of.cursor.as_ref().map(|cursor| cursor.offset).unwrap_or_default();
@@ -242,6 +202,7 @@ impl World {
         };
         member.streams = fetched.iter().map(progress).collect();
         self.member_again(number, 0);
+        Ok(())
     }
 
     fn committed(
@@ -285,6 +246,10 @@ impl World {
                     self.part(number)?;
                 }
             }
+            GroupError::Group(Error::MemberIdRequired { member: id }) => {
+                member.phase = Phase::Out;
+                member.id.clone_from(id);
+            }
             GroupError::Group(_) => {
                 member.phase = Phase::Out;
                 member.id.clear();
@@ -310,14 +275,14 @@ impl World {
         let Some(broker) = member.coordinator.filter(|_| !member.committing.is_empty()) else {
             return;
         };
-        let request = Box::new(member.commit());
+        let request = Box::new(member.commit(number, PARTING));
         self.after(
             delay,
             Event::MemberRequest { member: number, attempt: PARTING, broker, request },
         );
     }
 
-    fn member_again(&mut self, number: usize, pause_ms: u64) {
+    pub(super) fn member_again(&mut self, number: usize, pause_ms: u64) {
         let delay = pause_ms + self.dice.below(PAUSE_MS);
         let member = &mut self.members[number];
         member.attempt += 1;
