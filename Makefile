@@ -101,7 +101,7 @@ bench: build ## side by side with Apache Kafka on this machine
 	bench/run
 
 .PHONY: crds
-crds: ## write crds/ anew from the Rust types, and the chart's copies
+crds: ## write crds/ and docs/fields.md anew from the Rust types, and the chart's copies
 	cargo run --quiet --locked -p holdfast-api --bin crdgen
 	charts/crds
 

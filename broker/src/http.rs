@@ -10,9 +10,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use holdfast_protocol::ShardId;
 use tokio::net::TcpListener;
 
 use crate::node::Node;
+use crate::shard::Report;
 
 /// Serves until the broker stops.
 pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
@@ -60,14 +62,22 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
-/// One gauge a line and shard, in Prometheus' text format.
+/// All that there is to tell, in Prometheus' text format.
 fn render(node: &Node) -> String {
     let reports: Vec<_> =
         node.shards().iter().map(|handle| (handle.shard, handle.view.report())).collect();
     let mut out = String::new();
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&crate::shard::Report) -> u64| {
+    render_shards(&reports, &mut out);
+    node.scrub.render(&mut out);
+    node.render_doors(&mut out);
+    out
+}
+
+/// One gauge a line and shard.
+fn render_shards(reports: &[(ShardId, Report)], out: &mut String) {
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Report) -> u64| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for (shard, report) in &reports {
+        for (shard, report) in reports {
             let _ = writeln!(out, "{name}{{shard=\"{shard}\"}} {}", value(report));
         }
     };
@@ -88,7 +98,24 @@ fn render(node: &Node) -> String {
     gauge("holdfast_shard_failed", "1 where this replica can't go on", &|r| {
         u64::from(r.failure.is_some())
     });
-    node.scrub.render(&mut out);
-    node.render_doors(&mut out);
-    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scrub::Scrub;
+
+    #[test]
+    fn every_metric_is_documented() {
+        let docs = include_str!("../../docs/operations.md");
+        let mut text = String::new();
+        render_shards(&[], &mut text);
+        Scrub::default().render(&mut text);
+        let names: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert!(names.len() > 10, "{text}");
+        for name in names.into_iter().filter_map(|name| name.split(' ').next()) {
+            assert!(docs.contains(&format!("`{name}`")), "docs/operations.md: {name}");
+        }
+    }
 }

@@ -24,6 +24,7 @@ pub mod destination;
 pub mod load;
 pub mod policy;
 pub mod queue;
+pub mod reference;
 pub mod shard;
 pub mod time;
 pub mod topic;

@@ -1,4 +1,4 @@
-//! The files in crds/ are what the Rust types say.
+//! The files in crds/, and docs/fields.md, are what the Rust types say.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,9 +16,15 @@ fn files_are_up_to_date() {
         let found = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             found == *text,
-            "crds/{name} is stale: run `cargo run -p holdfast-api --bin crdgen` and commit crds/"
+            "crds/{name} is stale: run `make crds` and commit crds/"
         );
     }
+    let fields = directory.join("../docs/fields.md");
+    let found = std::fs::read_to_string(&fields).unwrap_or_default();
+    assert!(
+        found == holdfast_api::reference::text(),
+        "docs/fields.md is stale: run `make crds` and commit it"
+    );
     let expected: BTreeSet<_> = files.into_iter().map(|(name, _)| name).collect();
     let found: BTreeSet<_> = std::fs::read_dir(&directory)
         .unwrap()

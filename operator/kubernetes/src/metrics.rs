@@ -141,3 +141,33 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failed;
+
+    impl Reason for Failed {
+        fn reason(&self) -> &'static str {
+            "Failed"
+        }
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let docs = include_str!("../../../docs/operations.md");
+        let metrics = Metrics::new();
+        // Families without a member are not told.
+        metrics.requested("GET", 200);
+        metrics.reconciled("Topic", Duration::ZERO, Some(&Failed));
+        let text = metrics.render();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<_> = types.filter_map(|line| line.split_once(' ')).collect();
+        assert_eq!(names.len(), 6, "{text}");
+        for (name, kind) in names {
+            let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            assert!(docs.contains(&format!("`{name}`")), "docs/operations.md: {name}");
+        }
+    }
+}

@@ -259,5 +259,10 @@ mod tests {
         let headers = text.matches("# TYPE holdfast_kafka_request_seconds ").count();
         assert_eq!(headers, 1, "however many doors");
         assert!(!text.contains("Produce"), "what was never asked takes no lines");
+        let docs = include_str!("../../../../docs/operations.md");
+        for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        {
+            assert!(docs.contains(&format!("`{name}`")), "docs/operations.md: {name}");
+        }
     }
 }

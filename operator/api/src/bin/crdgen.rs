@@ -1,13 +1,10 @@
-//! Writes crds/ anew from the Rust types: `cargo run -p holdfast-api --bin crdgen [DIRECTORY]`.
+//! Writes crds/ and docs/fields.md anew from the Rust types: `cargo run -p holdfast-api --bin crdgen`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let directory = std::env::args_os().nth(1).map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../crds")),
-        PathBuf::from,
-    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let files = match holdfast_api::crd::files() {
         Ok(files) => files,
         Err(error) => {
@@ -15,8 +12,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    for (name, text) in files {
-        let path = directory.join(name);
+    let crds = files.into_iter().map(|(name, text)| (root.join("crds").join(name), text));
+    let fields = (root.join("docs/fields.md"), holdfast_api::reference::text());
+    for (path, text) in crds.chain([fields]) {
         if let Err(error) = std::fs::write(&path, text) {
             eprintln!("crdgen: can't write {}: {error}", path.display());
             return ExitCode::FAILURE;
