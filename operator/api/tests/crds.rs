@@ -14,10 +14,7 @@ fn files_are_up_to_date() {
             std::fs::write(&path, text).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            found == *text,
-            "crds/{name} is stale: run `make crds` and commit crds/"
-        );
+        assert!(found == *text, "crds/{name} is stale: run `make crds` and commit crds/");
     }
     let fields = directory.join("../docs/fields.md");
     let found = std::fs::read_to_string(&fields).unwrap_or_default();

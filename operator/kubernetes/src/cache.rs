@@ -1,14 +1,12 @@
 //! What the API server has, as watches tell it: one watch a kind, read by all reconcilers.
 
-use std::hash::Hash;
-
 use futures::{StreamExt, pin_mut};
-use holdfast_api::{Queue, ReplicationPolicy, Topic};
+use holdfast_api::{Queue, ReplicationPolicy, Shard, Topic};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
@@ -18,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::names::{self, Key, MANAGER};
+use crate::names::{self, ACKNOWLEDGE_ANNOTATION, Key, MANAGER};
 use crate::operators::Trigger;
 
 /// Everything that is watched.
@@ -33,6 +31,8 @@ pub(crate) struct Cache {
     pub(crate) pods: Store<Pod>,
     pub(crate) claims: Store<PersistentVolumeClaim>,
     pub(crate) secrets: Store<Secret>,
+    /// Only what people wrote on them: the records are in the store that wrote them.
+    pub(crate) shards: Store<PartialObjectMeta<Shard>>,
 }
 
 /// A pod that was deleted, by the policy that it is of and its name.
@@ -63,7 +63,7 @@ impl Cache {
         Self {
             policies: watching.begin(everything.clone(), of_policy, tasks),
             topics: watching.begin(everything.clone(), of_topic, tasks),
-            queues: watching.begin(everything, of_queue, tasks),
+            queues: watching.begin(everything.clone(), of_queue, tasks),
             stateful_sets: watching.begin(ours.clone(), of_label, tasks),
             services: watching.begin(ours.clone(), of_label, tasks),
             networks: watching.begin(ours.clone(), of_label, tasks),
@@ -71,6 +71,7 @@ impl Cache {
             pods: watching.begin(ours.clone(), of_label, tasks),
             claims: watching.begin(ours.clone(), of_label, tasks),
             secrets: watching.begin(ours, of_label, tasks),
+            shards: watching.begin_where(everything, of_shard, differs, tasks),
         }
     }
 
@@ -86,6 +87,7 @@ impl Cache {
         ready(&self.pods).await;
         ready(&self.claims).await;
         ready(&self.secrets).await;
+        ready(&self.shards).await;
         info!("everything is read");
     }
 }
@@ -128,6 +130,20 @@ fn of_label<K: Resource>(object: &K) -> Vec<Trigger> {
     Key::of_label(object).map(Trigger::Policy).into_iter().collect()
 }
 
+fn of_shard(shard: &PartialObjectMeta<Shard>) -> Vec<Trigger> {
+    Key::of_label(shard).map(Trigger::Losses).into_iter().collect()
+}
+
+/// Whether a person wrote another acknowledgement: the operator's own writes are no news to it.
+fn differs(before: &PartialObjectMeta<Shard>, now: &PartialObjectMeta<Shard>) -> bool {
+    acknowledgement(before) != acknowledgement(now)
+}
+
+/// What a person wrote on a Shard about its loss.
+pub(crate) fn acknowledgement(shard: &PartialObjectMeta<Shard>) -> Option<&String> {
+    shard.annotations().get(ACKNOWLEDGE_ANNOTATION)
+}
+
 struct Watching<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
@@ -149,16 +165,42 @@ impl Watching<'_> {
             + Send
             + Sync
             + 'static,
-        K::DynamicType: Eq + Hash + Clone + Default,
+    {
+        self.begin_where(config, triggers, |_, _| true, tasks)
+    }
+
+    /// Where only some changes are told.
+    fn begin_where<K>(
+        &self,
+        config: watcher::Config,
+        triggers: fn(&K) -> Vec<Trigger>,
+        differs: fn(&K, &K) -> bool,
+        tasks: &mut JoinSet<()>,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
     {
         let (reader, writer) = reflector::store();
         let api: Api<K> = match self.namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        tasks.spawn(keep(api, config, writer, triggers, self.changes.clone()));
+        let interest = Interest { triggers, differs };
+        tasks.spawn(keep(api, config, writer, interest, self.changes.clone()));
         reader
     }
+}
+
+/// What is to be looked at again because of an object, and after which of its changes.
+struct Interest<K> {
+    triggers: fn(&K) -> Vec<Trigger>,
+    differs: fn(&K, &K) -> bool,
 }
 
 /// Keeps one store as the API server has it, and tells what changed.
@@ -166,11 +208,12 @@ async fn keep<K>(
     api: Api<K>,
     config: watcher::Config,
     mut writer: Writer<K>,
-    triggers: fn(&K) -> Vec<Trigger>,
+    interest: Interest<K>,
     changes: Changes,
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
+    let Interest { triggers, differs } = interest;
     let kind = K::kind(&());
     let reader = writer.as_reader();
     // What was there before a watch broke, and may be gone since.
@@ -191,6 +234,13 @@ async fn keep<K>(
             }
         };
         told.clear();
+        let is_news = match &event {
+            Event::Apply(object) => {
+                let known = reader.get(&ObjectRef::from_obj(object));
+                known.is_none_or(|known| differs(&known, object))
+            }
+            Event::Init | Event::InitApply(_) | Event::InitDone | Event::Delete(_) => true,
+        };
         writer.apply_watcher_event(&event);
         let changed = match &event {
             Event::Init => {
@@ -201,8 +251,11 @@ async fn keep<K>(
             Event::InitDone => {
                 let now = reader.state();
                 let now = now.iter().flat_map(|object| triggers(object));
-                std::mem::take(&mut before).into_iter().chain(now).collect()
+                let mut all: Vec<_> = std::mem::take(&mut before).into_iter().chain(now).collect();
+                all.dedup();
+                all
             }
+            Event::Apply(_) if !is_news => Vec::new(),
             Event::Apply(object) => triggers(object),
             Event::Delete(object) => {
                 if kind == "Pod"

@@ -6,14 +6,15 @@ use holdfast_api::policy::ReplicationPolicyStatus;
 use holdfast_api::queue::QueueStatus;
 use holdfast_api::topic::TopicStatus;
 use holdfast_api::{Queue, ReplicationPolicy, Topic};
+use holdfast_protocol::ShardId;
 use kube::{Client, ResourceExt};
 
 use crate::apply::Applier;
 use crate::backoff::Backoff;
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::events::Recorder;
 use crate::metrics::Metrics;
-use crate::names::Key;
+use crate::names::{self, Key};
 use crate::operators::Operators;
 use crate::policy::{OperatorTls, ShardStatuses};
 use crate::settings::Settings;
@@ -49,10 +50,17 @@ impl Context {
         topics
     }
 
+    /// What a person wrote on a Shard about its loss.
+    pub(crate) fn acknowledgement(&self, policy: &Key, shard: ShardId) -> Option<String> {
+        let key = Key::new(policy.namespace.clone(), names::shard(&policy.name, shard.0));
+        cache::acknowledgement(&*cache::get(&self.cache.shards, &key)?).cloned()
+    }
+
     /// Forgets what was remembered of a policy that is gone.
     pub(crate) fn forget_policy(&self, policy: &Key) {
         self.shards.forget(policy);
         self.tls.forget(policy);
+        self.metrics.forget_policy(policy);
         let prefix = format!("{}-", policy.name);
         self.applier.forget(|key| {
             key.namespace == policy.namespace
@@ -63,9 +71,9 @@ impl Context {
     /// Forgets what was remembered of resources that are gone.
     pub(crate) fn sweep(&self) {
         let cache = &self.cache;
-        self.policy_status.retain(|key| crate::cache::get(&cache.policies, key).is_some());
-        self.topic_status.retain(|key| crate::cache::get(&cache.topics, key).is_some());
-        self.queue_status.retain(|key| crate::cache::get(&cache.queues, key).is_some());
-        self.pace.retain(|key| crate::cache::get(&cache.topics, key).is_some());
+        self.policy_status.retain(|key| cache::get(&cache.policies, key).is_some());
+        self.topic_status.retain(|key| cache::get(&cache.topics, key).is_some());
+        self.queue_status.retain(|key| cache::get(&cache.queues, key).is_some());
+        self.pace.retain(|key| cache::get(&cache.topics, key).is_some());
     }
 }

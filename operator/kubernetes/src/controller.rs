@@ -1,5 +1,6 @@
 //! What an active operator does: watches, and reconciles what changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,6 +189,7 @@ impl Sorter {
                     }
                 }
                 Trigger::Queue(key) => self.queue(&key).await,
+                Trigger::Losses(policy) => self.losses(&policy).await,
             }
         }
     }
@@ -212,6 +214,7 @@ impl Sorter {
         } else {
             // It is gone: in order, or somebody removed its finalizer.
             self.ctx.operators.stop(key).await;
+            self.ctx.metrics.forget_policy(key);
         }
         // Whether there is a policy is in the status of its Topics.
         for topic in self.ctx.topics_of(key) {
@@ -224,6 +227,23 @@ impl Sorter {
             }
         }
         self.ctx.metrics.set_policies(self.ctx.operators.count());
+    }
+
+    /// A policy and those of its Topics that are hit.
+    async fn losses(&self, policy: &Key) {
+        if crate::cache::get(&self.ctx.cache.policies, policy).is_none() {
+            return;
+        }
+        let _: Result<(), _> = self.policies.send(reference(policy)).await;
+        let Some(running) = self.ctx.operators.view(policy) else { return };
+        let views = running.snapshot.topics.iter();
+        let hit = views.filter(|view| view.partitions.iter().any(|p| p.possible_loss.is_some()));
+        let hit: BTreeSet<&str> = hit.map(|view| view.name.as_str()).collect();
+        for topic in self.ctx.topics_of(policy) {
+            if hit.contains(topic.topic_name().as_str()) {
+                self.topic(&Key::of(&*topic)).await;
+            }
+        }
     }
 
     async fn topic(&self, key: &Key) {

@@ -24,6 +24,7 @@ mod events;
 mod finalizer;
 mod http;
 mod lease;
+mod losses;
 mod metrics;
 mod names;
 mod operators;

@@ -12,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::names::Key;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
@@ -27,6 +29,18 @@ struct Failure {
 struct Request {
     method: String,
     code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Policy {
+    namespace: String,
+    policy: String,
+}
+
+impl Policy {
+    fn of(Key { namespace, name }: &Key) -> Self {
+        Self { namespace: namespace.clone(), policy: name.clone() }
+    }
 }
 
 /// Why a reconciliation failed, in a word.
@@ -61,6 +75,7 @@ pub(crate) struct Metrics {
     requests: Family<Request, Counter>,
     active: Gauge,
     policies: Gauge,
+    losses: Family<Policy, Gauge>,
 }
 
 impl Metrics {
@@ -73,6 +88,7 @@ impl Metrics {
             requests: Family::default(),
             active: Gauge::default(),
             policies: Gauge::default(),
+            losses: Family::default(),
             registry: Mutex::default(),
         };
         registry.register("reconciles", "Reconciliations that ended", metrics.reconciled.clone());
@@ -102,6 +118,11 @@ impl Metrics {
             "ReplicationPolicies whose brokers this operator calls",
             metrics.policies.clone(),
         );
+        registry.register(
+            "unacknowledged_losses",
+            "Shards whose newest possible loss nobody has acknowledged",
+            metrics.losses.clone(),
+        );
         Self { registry: Mutex::new(registry), ..metrics }
     }
 
@@ -126,6 +147,21 @@ impl Metrics {
 
     pub(crate) fn set_active(&self, active: bool) {
         self.active.set(i64::from(active));
+        if !active {
+            // Another operator tells of them.
+            self.losses.clear();
+        }
+    }
+
+    /// How many shards of a policy have a loss that nobody has acknowledged.
+    pub(crate) fn set_losses(&self, policy: &Key, shards: usize) {
+        let shards = i64::try_from(shards).unwrap_or(i64::MAX);
+        self.losses.get_or_create(&Policy::of(policy)).set(shards);
+    }
+
+    /// A policy is gone.
+    pub(crate) fn forget_policy(&self, policy: &Key) {
+        self.losses.remove(&Policy::of(policy));
     }
 
     pub(crate) fn set_policies(&self, policies: usize) {
@@ -161,13 +197,33 @@ mod tests {
         // Families without a member are not told.
         metrics.requested("GET", 200);
         metrics.reconciled("Topic", Duration::ZERO, Some(&Failed));
+        metrics.set_losses(&Key::new("shop", "orders"), 1);
         let text = metrics.render();
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let names: Vec<_> = types.filter_map(|line| line.split_once(' ')).collect();
-        assert_eq!(names.len(), 6, "{text}");
+        assert_eq!(names.len(), 7, "{text}");
         for (name, kind) in names {
             let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
             assert!(docs.contains(&format!("`{name}`")), "docs/operations.md: {name}");
         }
+    }
+
+    #[test]
+    fn losses_are_told_of_policies_that_are_there_by_the_operator_that_acts() {
+        let metrics = Metrics::new();
+        metrics.set_active(true);
+        let (orders, audit) = (Key::new("shop", "orders"), Key::new("shop", "audit"));
+        let told = |policy, losses| {
+            let name = "holdfast_operator_unacknowledged_losses";
+            let line = format!("{name}{{namespace=\"shop\",policy=\"{policy}\"}} {losses}\n");
+            metrics.render().contains(&line)
+        };
+        metrics.set_losses(&orders, 2);
+        metrics.set_losses(&audit, 0);
+        assert!(told("orders", 2) && told("audit", 0));
+        metrics.forget_policy(&audit);
+        assert!(told("orders", 2) && !told("audit", 0));
+        metrics.set_active(false);
+        assert!(!told("orders", 2));
     }
 }

@@ -14,6 +14,8 @@ pub(crate) const POLICY_LABEL: &str = "holdfast.dev/policy";
 pub(crate) const SHARDS_ANNOTATION: &str = "holdfast.dev/shards";
 /// On a policy, by a person: an authority that was made before this time is replaced.
 pub(crate) const ROTATE_ANNOTATION: &str = "holdfast.dev/rotate-authority";
+/// On a Shard, by a person: the possible loss of this epoch is dealt with.
+pub(crate) const ACKNOWLEDGE_ANNOTATION: &str = "holdfast.dev/acknowledge-loss";
 /// Set by Kubernetes on the pods of a StatefulSet.
 pub(crate) const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
 /// Set by Kubernetes on the pods of a StatefulSet.

@@ -31,6 +31,8 @@ pub(crate) enum Trigger {
     Topic(Key),
     /// The topic with this name on this policy.
     TopicNamed(Key, String),
+    /// Whether the losses of this policy's shards are acknowledged.
+    Losses(Key),
     Queue(Key),
 }
 

@@ -129,7 +129,7 @@ async fn reconcile_key(
     // Elections and what was applied have changed what there is to see.
     observed.look_at_operator(ctx);
     let written = status::write(&observed, &outcome, blocked.as_ref(), ctx).await;
-    let shards = ctx.shards.write(&observed).await;
+    let shards = ctx.shards.write(&observed, ctx).await;
     let again = match (&outcome.roll, shards) {
         (roll::Step::Done, None) => LOOK_AGAIN,
         (roll::Step::Done, Some(later)) => later,

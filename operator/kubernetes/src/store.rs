@@ -2,7 +2,8 @@
 //!
 //! Invariants: a record is written only over the version that the planner read, and only over the
 //! very object that this process read it in (`resourceVersion`); a shard is created only where
-//! there is none. Whatever is not a clear yes or no of the API server is an error, which the
+//! there is none. What people annotate is kept, but for their acknowledgement of a loss, which goes
+//! in the very write that notes a later one. Whatever is not a clear yes or no of the API server is an error, which the
 //! planner takes as unknown. Records have no owner: they outlive the policy that they are of,
 //! since the messages on its volumes do.
 
@@ -10,7 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use holdfast_api::{Shard, shard::ShardStatus};
+use holdfast_api::Shard;
+use holdfast_api::shard::{PossibleLoss, ShardSpec, ShardStatus};
 use holdfast_operator::store::{Error, RecordStore, Swap};
 use holdfast_protocol::{ShardId, ShardRecord, Version};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -20,7 +22,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::apply::exactly;
-use crate::names::{self, Key, MANAGER, POLICY_LABEL, SHARDS_ANNOTATION};
+use crate::names::{self, ACKNOWLEDGE_ANNOTATION, Key, MANAGER, POLICY_LABEL, SHARDS_ANNOTATION};
 use crate::record;
 
 /// The longest that the API server may take for one call.
@@ -217,7 +219,11 @@ impl ShardStore {
                 }
                 return Ok(Swap::Conflict(current));
             };
-            object.spec = record::spec(&self.policy, &record);
+            let before = std::mem::replace(&mut object.spec, record::spec(&self.policy, &record));
+            if loss(&before) != loss(&object.spec) {
+                // What was written before a loss was known can't acknowledge it.
+                object.annotations_mut().remove(ACKNOWLEDGE_ANNOTATION);
+            }
             object.metadata.managed_fields = None;
             let replace = self.api.replace(&name, &params, &object);
             match self.call("write a shard record", replace).await {
@@ -261,6 +267,11 @@ impl RecordStore for ShardStore {
             Some(expected) => self.replace(expected, record).await,
         }
     }
+}
+
+/// The newest unclean election, and what it may have lost.
+fn loss(spec: &ShardSpec) -> (Option<u32>, Option<&PossibleLoss>) {
+    (spec.unclean_epoch, spec.possible_loss.as_ref())
 }
 
 fn version(object: &Shard) -> Version {

@@ -3,4 +3,5 @@
 mod converge;
 mod fake;
 mod lease;
+mod losses;
 mod store;

@@ -14,8 +14,14 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::observe::Observed;
-use crate::conditions::{POSSIBLE_LOSS, UNCLEAN_ELECTION, Wanted, conditions};
-use crate::names::Key;
+use crate::conditions::{POSSIBLE_LOSS, Wanted, conditions};
+use crate::context::Context;
+use crate::events::{Kind, reference};
+use crate::losses::{self, ACKNOWLEDGED, ACKNOWLEDGEMENT_REFUSED, Loss, Standing};
+use crate::names::{self, Key};
+
+/// The reason of the Event that tells of an acknowledgement.
+const LOSS_ACKNOWLEDGED: &str = "LossAcknowledged";
 
 /// Shortest time between two writes of a status of which only the position changed.
 const POSITIONS_EVERY: Duration = Duration::from_secs(15);
@@ -28,25 +34,38 @@ pub(crate) struct ShardStatuses(Mutex<Written>);
 
 impl ShardStatuses {
     /// Writes what changed; returns after which time there is more to write.
-    pub(super) async fn write(&self, observed: &Observed) -> Option<Duration> {
+    pub(super) async fn write(&self, observed: &Observed, ctx: &Context) -> Option<Duration> {
         let running = observed.running.as_ref()?;
         let mut later: Option<Duration> = None;
+        let mut open = 0;
         for shard in &running.snapshot.status.shards {
             if shard.record.is_none() {
                 continue;
             }
+            let acknowledgement = ctx.acknowledgement(&observed.key, shard.id);
+            let lost = Lost::new(&observed.key, shard, acknowledgement.as_deref());
+            open += usize::from(lost.is_open);
             let before = running.store.conditions(shard.id);
-            let status = status(shard, &before, Timestamp::now());
+            let status = status(shard, lost.condition.as_ref(), &before, Timestamp::now());
             match self.due(&observed.key, shard.id, &status) {
                 Due::Never => {}
                 Due::In(pause) => later = Some(later.map_or(pause, |known| known.min(pause))),
                 Due::Now => match running.store.write_status(shard.id, &status).await {
-                    Ok(()) => self.note(&observed.key, shard.id, status),
+                    Ok(()) => {
+                        let news = news(&before, &status.conditions);
+                        self.note(&observed.key, shard.id, status);
+                        if let Some((kind, reason, note)) = news {
+                            let uid = running.store.uid(shard.id);
+                            let about = reference("Shard", &lost.resource, uid);
+                            ctx.recorder.write(&about, kind, reason, note).await;
+                        }
+                    }
                     // It is for people; the next look writes it.
                     Err(error) => debug!(policy = %observed.key, "{error}"),
                 },
             }
         }
+        ctx.metrics.set_losses(&observed.key, open);
         later
     }
 
@@ -82,7 +101,50 @@ enum Due {
     Never,
 }
 
-fn status(shard: &Known, before: &[Condition], now: Timestamp) -> ShardStatus {
+/// What people are to know of a shard's loss.
+struct Lost {
+    /// The Shard.
+    resource: Key,
+    condition: Option<Wanted>,
+    /// Whether there is one that nobody has acknowledged.
+    is_open: bool,
+}
+
+impl Lost {
+    fn new(policy: &Key, shard: &Known, acknowledgement: Option<&str>) -> Self {
+        let name = names::shard(&policy.name, shard.id.0);
+        let resource = Key::new(policy.namespace.clone(), name);
+        let lost = shard.record.as_ref().and_then(|record| record.possible_loss());
+        let loss = lost.map(|(epoch, range)| Loss { shard: resource.clone(), epoch, range });
+        let standing = Standing::of(loss.as_ref().map(|loss| loss.epoch), acknowledgement);
+        let condition = losses::of_shard(&resource, loss.as_ref(), acknowledgement);
+        Self { resource, condition, is_open: loss.is_some() && standing.is_open() }
+    }
+}
+
+/// What happened between two conditions of a loss, by what a person wrote.
+fn news(before: &[Condition], after: &[Condition]) -> Option<(Kind, &'static str, String)> {
+    let of = |conditions: &[Condition]| {
+        conditions.iter().find(|condition| condition.type_ == POSSIBLE_LOSS).cloned()
+    };
+    let after = of(after)?;
+    let same = of(before).is_some_and(|before| {
+        (before.reason.as_str(), &before.message) == (after.reason.as_str(), &after.message)
+    });
+    match after.reason.as_str() {
+        _ if same => None,
+        ACKNOWLEDGED => Some((Kind::Normal, LOSS_ACKNOWLEDGED, after.message)),
+        ACKNOWLEDGEMENT_REFUSED => Some((Kind::Warning, ACKNOWLEDGEMENT_REFUSED, after.message)),
+        _ => None,
+    }
+}
+
+fn status(
+    shard: &Known,
+    lost: Option<&Wanted>,
+    before: &[Condition],
+    now: Timestamp,
+) -> ShardStatus {
     let record = shard.record.as_ref();
     let isr = record.map(|record| {
         let brokers: Vec<String> =
@@ -91,25 +153,11 @@ fn status(shard: &Known, before: &[Condition], now: Timestamp) -> ShardStatus {
     });
     ShardStatus {
         observed_generation: None,
-        conditions: conditions(&wanted(shard), before, None, now),
+        conditions: conditions(lost.map_or(&[], std::slice::from_ref), before, None, now),
         state: Some(state(shard).to_owned()),
         in_sync: isr,
         committed: Some(shard.committed.0),
     }
-}
-
-/// What people are to know beside its state.
-fn wanted(shard: &Known) -> Vec<Wanted> {
-    let record = shard.record.as_ref();
-    let Some((epoch, loss)) = record.and_then(|record| record.possible_loss()) else {
-        return Vec::new();
-    };
-    let message = format!(
-        "nobody who could lead had all that was acknowledged: since epoch {epoch}, positions {} to \
-         {} may be lost, and what was committed after that was told",
-        loss.from, loss.to
-    );
-    vec![Wanted::new(POSSIBLE_LOSS, true, UNCLEAN_ELECTION, message)]
 }
 
 /// How a shard is, in a word.
@@ -162,13 +210,39 @@ mod tests {
             working: 1,
             committed: Position(100),
         };
+        let policy = Key::new("shop", "orders");
         let at = |second| Timestamp::from_second(second).unwrap();
-        let first = status(&shard, &[], at(1)).conditions;
+        let told = |shard: &Known, value, before: &[Condition], second| {
+            let lost = Lost::new(&policy, shard, value);
+            (status(shard, lost.condition.as_ref(), before, at(second)).conditions, lost.is_open)
+        };
+        let (first, open) = told(&shard, None, &[], 1);
         assert_eq!((first[0].type_.as_str(), first[0].status.as_str()), ("PossibleLoss", "True"));
-        assert!(first[0].message.contains("since epoch 5, positions 70 to 90"));
-        let later = status(&shard, &first, at(2)).conditions;
-        assert_eq!(later, first);
+        assert!(open && first[0].message.contains("since epoch 5, positions 70 to 90"));
+        assert_eq!(told(&shard, None, &first, 2), (first.clone(), true));
+        assert_eq!(news(&[], &first), None, "the election itself is told by another Event");
+
+        let (refused, open) = told(&shard, Some("6"), &first, 3);
+        assert!(open && refused[0].last_transition_time == first[0].last_transition_time);
+        let (kind, reason, _) = news(&first, &refused).unwrap();
+        assert_eq!((kind, reason), (Kind::Warning, "AcknowledgementRefused"));
+        assert_eq!(news(&refused, &refused), None);
+        assert!(news(&refused, &told(&shard, Some("x"), &refused, 4).0).is_some());
+
+        let (done, open) = told(&shard, Some("5"), &refused, 5);
+        assert_eq!((done[0].status.as_str(), open), ("False", false));
+        assert_eq!(done[0].last_transition_time.0, at(5));
+        let (kind, reason, _) = news(&refused, &done).unwrap();
+        assert_eq!((kind, reason), (Kind::Normal, "LossAcknowledged"));
+
+        // The next one is told, whatever was acknowledged before.
+        let record = shard.record.take().unwrap();
+        shard.record = Some(ShardRecord { unclean_epoch: Some(Epoch(6)), ..record });
+        let (again, open) = told(&shard, Some("5"), &done, 6);
+        assert_eq!((again[0].status.as_str(), open), ("True", true));
+        assert_eq!(again[0].last_transition_time.0, at(6));
+        assert_eq!(news(&done, &again), None);
         shard.record = shard.record.map(|record| ShardRecord { unclean_epoch: None, ..record });
-        assert_eq!(status(&shard, &first, at(3)).conditions, []);
+        assert_eq!(told(&shard, None, &again, 7), (Vec::new(), false));
     }
 }

@@ -22,12 +22,13 @@ use crate::settings::{LeaseSettings, Settings};
 
 const BOUND: Duration = Duration::from_secs(60);
 
-struct Running {
+pub(super) struct Running {
+    pub(super) metrics: Arc<Metrics>,
     end: CancellationToken,
     task: JoinHandle<()>,
 }
 
-fn operate(fake: &Fake, identity: &str) -> Running {
+pub(super) fn operate(fake: &Fake, identity: &str) -> Running {
     let settings = Settings {
         namespace: Some(NAMESPACE.to_owned()),
         image: "holdfast:1".to_owned(),
@@ -42,20 +43,20 @@ fn operate(fake: &Fake, identity: &str) -> Running {
     let (readiness, _) = watch::channel(Readiness::Starting);
     let end = CancellationToken::new();
     let metrics = Arc::new(Metrics::new());
-    let task =
-        tokio::spawn(controller::run(settings, fake.client(), metrics, readiness, end.clone()));
-    Running { end, task }
+    let told = Arc::clone(&metrics);
+    let task = tokio::spawn(controller::run(settings, fake.client(), told, readiness, end.clone()));
+    Running { metrics, end, task }
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.end.cancel();
         timeout(BOUND, self.task).await.unwrap().unwrap();
     }
 }
 
 /// Waits for what is looked for.
-async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(super) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let wait = async {
         loop {
             if let Some(found) = look() {
@@ -67,12 +68,12 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     timeout(BOUND, wait).await.unwrap_or_else(|_| panic!("it never came to {what}"))
 }
 
-fn policy(name: &str, spec: Value) -> Value {
+pub(super) fn policy(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "ReplicationPolicy",
         "metadata": {"name": name}, "spec": spec})
 }
 
-fn topic(name: &str, policy: &str) -> Value {
+pub(super) fn topic(name: &str, policy: &str) -> Value {
     json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "Topic",
         "metadata": {"name": name}, "spec": {"policy": policy}})
 }
@@ -145,7 +146,7 @@ async fn errors_lost_answers_and_gaps_are_overcome_and_an_idle_cluster_is_left_a
 }
 
 /// Waits until nothing is written for some time.
-async fn idle(fake: &Fake) {
+pub(super) async fn idle(fake: &Fake) {
     let writes = || fake.state.lock().unwrap().writes;
     let quiet = async {
         let mut before = writes();

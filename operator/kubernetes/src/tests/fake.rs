@@ -100,6 +100,20 @@ impl Fake {
         self.state.lock().unwrap().store(&self.changes, collection, name, object)
     }
 
+    /// Annotates an object as a person would; removes the annotation where there is no value.
+    pub(crate) fn annotate(
+        &self,
+        (group, plural, name): (&str, &str, &str),
+        annotation: &str,
+        value: Option<&str>,
+    ) {
+        let collection = Self::collection(group, plural);
+        let mut state = self.state.lock().unwrap();
+        let mut object = state.objects[&(collection.clone(), name.to_owned())].clone();
+        object["metadata"]["annotations"][annotation] = value.into();
+        state.store(&self.changes, collection, name.to_owned(), object);
+    }
+
     /// Deletes an object as a person would.
     pub(crate) fn delete(&self, group: &str, plural: &str, name: &str) {
         let collection = Self::collection(group, plural);

@@ -1,9 +1,11 @@
 //! The record store under contention and faults: no write is lost, none is made over what was not
 //! read.
 
+use holdfast_api::shard::ShardStatus;
 use holdfast_operator::store::{RecordStore, Swap};
 use holdfast_protocol::{
-    BrokerId, Epoch, FlushMode, Incarnation, Member, ShardId, ShardRecord, Version,
+    BrokerId, Epoch, FlushMode, Incarnation, LossRange, Member, Position, ShardId, ShardRecord,
+    Version,
 };
 use serde_json::json;
 
@@ -101,6 +103,46 @@ async fn a_status_or_a_label_is_no_other_record() {
     fake.delete("holdfast.dev", "shards", "orders-3");
     let gone = store.compare_and_swap(Some(record(2, 1).version), record(3, 0)).await.unwrap();
     assert_eq!(gone, Swap::Conflict(None));
+}
+
+#[tokio::test]
+async fn an_acknowledgement_stays_until_the_next_loss_and_none_is_given_in_advance() {
+    let fake = Fake::new();
+    let store = store(&fake);
+    let lossy = |revision, epoch| ShardRecord {
+        unclean_epoch: Some(Epoch(epoch)),
+        loss: Some(LossRange { from: Position(70), to: Position(90) }),
+        ..record(revision, 0)
+    };
+    let annotate = |value: &str| {
+        let mut object = fake.get("holdfast.dev", "shards", "orders-3").unwrap();
+        object["metadata"]["annotations"]["holdfast.dev/acknowledge-loss"] = value.into();
+        fake.put("holdfast.dev", "shards", object);
+    };
+    let annotations = || {
+        let object = fake.get("holdfast.dev", "shards", "orders-3").unwrap();
+        object["metadata"]["annotations"].clone()
+    };
+    let swap = async |expected: Option<u64>, record: ShardRecord| {
+        let expected = expected.map(|revision| Version { revision, ..record.version });
+        assert_eq!(store.compare_and_swap(expected, record).await.unwrap(), Swap::Done);
+    };
+    swap(None, lossy(1, 17)).await;
+    annotate("17");
+    // Neither another record nor another status takes away what a person wrote.
+    swap(Some(1), lossy(2, 17)).await;
+    store.write_status(ShardId(3), &ShardStatus::default()).await.unwrap();
+    swap(Some(2), lossy(3, 17)).await;
+    let both = json!({"holdfast.dev/shards": "12", "holdfast.dev/acknowledge-loss": "17"});
+    assert_eq!(annotations(), both);
+    // By mistake, or on purpose: before anybody can know what is lost.
+    annotate("81");
+    swap(Some(3), lossy(4, 81)).await;
+    assert_eq!(annotations(), json!({"holdfast.dev/shards": "12"}));
+    annotate("81");
+    swap(Some(4), lossy(5, 81)).await;
+    assert_eq!(annotations()["holdfast.dev/acknowledge-loss"], "81");
+    assert_eq!(fake.state.lock().unwrap().blind, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use holdfast_api::topic::{PartitionStatus, TopicStatus};
 use holdfast_operator::{PartitionView, TopicView};
-use holdfast_protocol::{Epoch, LossRange, ShardId};
+use holdfast_protocol::ShardId;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::{Error, Observed};
 use crate::apply;
-use crate::conditions::{
-    DELETION_BLOCKED, POSSIBLE_LOSS, READY, RECONCILING, STALLED, UNCLEAN_ELECTION, Wanted,
-    conditions,
-};
+use crate::conditions::{DELETION_BLOCKED, READY, RECONCILING, STALLED, Wanted, conditions};
 use crate::context::Context;
-use crate::names::Key;
+use crate::losses::{self, Hit, Loss, Standing};
+use crate::names::{self, Key};
 
 /// Shortest time between two writes of a status of which only numbers changed.
 const NUMBERS_EVERY: Duration = Duration::from_secs(15);
@@ -58,7 +56,7 @@ pub(super) async fn write(
     let status = TopicStatus {
         observed_generation: generation,
         conditions: conditions(
-            &wanted(observed, view),
+            &wanted(observed, view, ctx),
             &before.conditions,
             generation,
             Timestamp::now(),
@@ -131,38 +129,38 @@ fn partitions(view: &TopicView) -> Vec<PartitionStatus> {
 }
 
 /// How it is, and what may be missing of it.
-fn wanted(observed: &Observed, view: Option<&TopicView>) -> Vec<Wanted> {
+fn wanted(observed: &Observed, view: Option<&TopicView>, ctx: &Context) -> Vec<Wanted> {
     let mut wanted = judge(observed);
-    wanted.extend(view.and_then(possible_loss));
+    let policy = super::policy_key(&observed.topic);
+    let acknowledgement = |shard| ctx.acknowledgement(&policy, shard);
+    let hits = view.map_or_else(Vec::new, |view| hits(view, &policy, acknowledgement));
+    wanted.extend(losses::of_topic(&hits));
     wanted
 }
 
-/// Which positions of which shards the newest unclean elections may have lost, and which
-/// partitions those shards hold.
-fn possible_loss(view: &TopicView) -> Option<Wanted> {
-    let mut lost: BTreeMap<ShardId, (Epoch, LossRange, Vec<String>)> = BTreeMap::new();
+/// What the newest unclean elections of its shards may have lost, and which partitions those
+/// shards hold.
+fn hits(
+    view: &TopicView,
+    policy: &Key,
+    acknowledgement: impl Fn(ShardId) -> Option<String>,
+) -> Vec<Hit> {
+    let mut hits: BTreeMap<ShardId, Hit> = BTreeMap::new();
     for partition in &view.partitions {
-        let Some((epoch, loss)) = partition.possible_loss else { continue };
-        let of = lost.entry(partition.shard).or_insert((epoch, loss, Vec::new()));
-        of.2.push(partition.partition.to_string());
+        let (shard, Some((epoch, range))) = (partition.shard, partition.possible_loss) else {
+            continue;
+        };
+        let hit = hits.entry(shard).or_insert_with(|| {
+            let name = names::shard(&policy.name, shard.0);
+            Hit {
+                loss: Loss { shard: Key::new(policy.namespace.clone(), name), epoch, range },
+                standing: Standing::of(Some(epoch), acknowledgement(shard).as_deref()),
+                partitions: Vec::new(),
+            }
+        });
+        hit.partitions.push(partition.partition);
     }
-    let told: Vec<String> = lost
-        .iter()
-        .map(|(shard, (epoch, loss, partitions))| {
-            format!(
-                "partitions {} (shard {shard}) since epoch {epoch}, positions {} to {}",
-                partitions.join(","),
-                loss.from,
-                loss.to
-            )
-        })
-        .collect();
-    let message = format!(
-        "messages of before an unclean election may be lost: {}, and what was committed after that \
-         was told",
-        told.join("; ")
-    );
-    (!told.is_empty()).then(|| Wanted::new(POSSIBLE_LOSS, true, UNCLEAN_ELECTION, message))
+    hits.into_values().collect()
 }
 
 fn judge(observed: &Observed) -> Vec<Wanted> {
@@ -223,7 +221,7 @@ fn stalled(reason: &'static str, message: &str) -> Vec<Wanted> {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_protocol::{BrokerId, Position, TopicId};
+    use holdfast_protocol::{BrokerId, Epoch, LossRange, Position, TopicId};
 
     use super::*;
 
@@ -241,7 +239,7 @@ mod tests {
                 (Epoch(epoch), LossRange { from: Position(from), to: Position(to) })
             }),
         };
-        let mut view = TopicView {
+        let view = TopicView {
             id: TopicId([1; 16]),
             name: "orders".to_owned(),
             wanted: true,
@@ -256,14 +254,28 @@ mod tests {
             bytes: 0,
             lag: BTreeMap::new(),
         };
-        let told = possible_loss(&view).unwrap();
-        assert_eq!((told.kind, told.holds), ("PossibleLoss", Some(true)));
-        assert!(told.message.contains(
-            "partitions 0,2 (shard 2) since epoch 4, positions 100 to 120; partitions 3 (shard 4) \
-             since epoch 7, positions 5 to 5"
+        let policy = Key::new("shop", "orders");
+        let told = |acknowledged: &[(u32, &str)]| {
+            let value = |shard| {
+                let found = acknowledged.iter().find(|(of, _)| ShardId(*of) == shard);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            losses::of_topic(&hits(&view, &policy, value)).unwrap()
+        };
+        let none = told(&[]);
+        assert_eq!((none.kind, none.holds), ("PossibleLoss", Some(true)));
+        assert!(none.message.contains(
+            "partitions 0,2 (shard orders-2) since epoch 4, positions 100 to 120; partitions 3 \
+             (shard orders-4) since epoch 7, positions 5 to 5"
         ));
-        view.partitions.truncate(2);
-        view.partitions.remove(0);
-        assert_eq!(possible_loss(&view), None);
+        // Each shard is acknowledged by itself, by its own epoch.
+        let one = told(&[(2, "4"), (4, "4")]);
+        assert_eq!(one.holds, Some(true));
+        assert!(one.message.contains("partitions 3 (shard orders-4)"), "{}", one.message);
+        assert!(!one.message.contains("orders-2"), "{}", one.message);
+        let all = told(&[(2, "4"), (4, "7")]);
+        assert_eq!((all.holds, all.reason), (Some(false), "Acknowledged"));
+        let whole = TopicView { partitions: vec![partition(1, 3, None)], ..view.clone() };
+        assert_eq!(losses::of_topic(&hits(&whole, &policy, |_| None)), None);
     }
 }
