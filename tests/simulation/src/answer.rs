@@ -1,5 +1,7 @@
 //! Who waits for an answer of a broker, and what it was.
 
+use std::fmt::Debug;
+
 use holdfast_protocol::group::Answer;
 use holdfast_protocol::{Offset, Position, ShardId, StreamId};
 use holdfast_service::{AppendError, Appended, CatalogError, GroupError};
@@ -8,7 +10,7 @@ use tokio::sync::oneshot::{Receiver, Sender};
 
 use crate::admin::Deed;
 use crate::client::Reply;
-use crate::door::Tag;
+use crate::door::Told;
 use crate::event::Event;
 use crate::world::World;
 
@@ -25,10 +27,10 @@ pub(crate) enum Who {
         member: usize,
         attempt: u64,
     },
-    /// A door, for this request where it is a commit of a member.
+    /// A door, whose client may be told of what stands in the log.
     Door {
         shard: ShardId,
-        commit: Option<Tag>,
+        told: Option<Told>,
     },
 }
 
@@ -39,8 +41,32 @@ pub(crate) enum Awaited {
     Trim(Receiver<Result<Offset, AppendError>>),
     Declare(Receiver<Result<(), CatalogError>>),
     Group(Receiver<Result<Answer, GroupError>>),
-    /// To be handed on.
-    ForDoor(Receiver<Result<Answer, GroupError>>, Option<Sender<Result<Answer, GroupError>>>),
+    ForDoor(Box<dyn HandOn>),
+}
+
+/// An answer that is somebody else's.
+pub(crate) trait HandOn: Debug {
+    /// Hands it on, if it is there.
+    fn poll(&mut self) -> Result<(), TryRecvError>;
+}
+
+/// An answer of a driver to a door.
+#[derive(Debug)]
+pub(crate) struct Relay<T> {
+    pub(crate) answer: Receiver<T>,
+    /// `None` once it was handed on.
+    pub(crate) door: Option<Sender<T>>,
+}
+
+impl<T: Debug> HandOn for Relay<T> {
+    fn poll(&mut self) -> Result<(), TryRecvError> {
+        let answer = self.answer.try_recv()?;
+        if let Some(door) = self.door.take() {
+            // A door that has lost the connection hears nothing.
+            let _ = door.send(answer);
+        }
+        Ok(())
+    }
 }
 
 /// What came.
@@ -68,14 +94,7 @@ impl Waiting {
             Awaited::Trim(answer) => answer.try_recv().map(Answered::Trim),
             Awaited::Declare(answer) => answer.try_recv().map(Answered::Declare),
             Awaited::Group(answer) => answer.try_recv().map(Answered::Group),
-            Awaited::ForDoor(answer, door) => {
-                let answer = answer.try_recv()?;
-                if let Some(door) = door.take() {
-                    // A door that has lost the connection hears nothing.
-                    let _ = door.send(answer);
-                }
-                Ok(Answered::HandedOn)
-            }
+            Awaited::ForDoor(relay) => relay.poll().map(|()| Answered::HandedOn),
         }
     }
 }
@@ -114,7 +133,7 @@ impl World {
                     let below = self.committed_at(id, self.members[member].shard);
                     self.after(delay, Event::MemberReply { member, attempt, below, answer });
                 }
-                (Who::Door { shard, commit }, _) => self.answered_door(id, shard, commit),
+                (Who::Door { shard, told }, _) => self.answered_door(id, shard, told),
                 (Who::Producer { .. } | Who::Member { .. }, _) => {}
             }
         }

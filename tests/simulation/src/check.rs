@@ -2,8 +2,9 @@
 
 mod cursors;
 mod forgive;
+mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Offset, Position, StreamId, TopicId};
 
@@ -67,6 +68,11 @@ pub(crate) struct Checker {
     streams: BTreeMap<StreamId, Known>,
     /// The topics, each declared by an entry below this position.
     declared: BTreeMap<TopicId, Position>,
+    /// Other topics by their names: created, and deleted, by an entry below this position.
+    created: BTreeMap<String, Position>,
+    deleted: BTreeMap<String, Position>,
+    /// What was asked to be deleted.
+    may_go: BTreeSet<String>,
     /// Up to where each group was told that its progress is kept.
     cursors: BTreeMap<(String, StreamId), Grown>,
     /// No group asked for more of its progress to be kept.
@@ -147,21 +153,6 @@ impl Checker {
             ));
         }
         Ok(())
-    }
-
-    /// A broker said that the topic is declared.
-    pub(crate) fn declared(&mut self, topic: TopicId, position: Position) {
-        self.declared.entry(topic).or_insert(position);
-    }
-
-    /// Whether it was said.
-    pub(crate) fn is_declared(&self, topic: TopicId) -> bool {
-        self.declared.contains_key(&topic)
-    }
-
-    /// The topics that are declared.
-    pub(crate) fn topics(&self) -> impl Iterator<Item = TopicId> + '_ {
-        self.declared.keys().copied()
     }
 
     /// Judges whether everything is there at all, be it on one replica.

@@ -4,6 +4,7 @@
 //! Whoever writes to the door, or answers it, rings it; a millisecond later it does all that there
 //! is to do, in one thread. A process that ends takes its door, and all connections, with it.
 
+pub(crate) mod admin;
 mod asks;
 mod cluster;
 mod frames;
@@ -29,7 +30,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{Awaited, Who};
+use crate::admin::Deed;
+use crate::answer::{Awaited, Relay, Who};
 use crate::event::Event;
 use crate::world::World;
 use groups::Question;
@@ -48,10 +50,18 @@ pub(crate) enum Asker {
     Producer { client: usize, attempt: u64, value: u64 },
     Reader(StreamId),
     Member(Tag, Question),
+    Admin(Deed),
 }
 
 /// Which request of a member: its number, and its attempt.
 pub(crate) type Tag = (usize, u64);
+
+/// Who is told that something stands in the log; the administrator asks for one thing at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Told {
+    Commit(Tag),
+    Admin,
+}
 
 /// The client's end of a connection.
 struct Link {
@@ -77,8 +87,8 @@ pub(crate) struct Door {
     tasks: Vec<JoinHandle<()>>,
     /// What the shards do not take yet.
     later: Vec<Asked>,
-    /// Below which position what coordinators said of commits stands.
-    told: BTreeMap<Tag, Position>,
+    /// Below which position what drivers have told stands.
+    told: BTreeMap<Told, Position>,
     rung: bool,
 }
 
@@ -87,7 +97,7 @@ impl Door {
     /// Where there can't be a runtime.
     pub(crate) fn new(broker: u32, views: Vec<Arc<View>>, now_ms: u64) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
-        let service = SimService::new(broker, views);
+        let service = SimService::new(broker, views, now_ms);
         let options = Options::new(LISTENER);
         let stop = CancellationToken::new();
         let door = holdfast_kafka::Door::new(service.clone(), options, stop);
@@ -264,22 +274,45 @@ impl World {
         match asked {
             Asked::Append(shard, append) => self.append_for_door(broker, shard, append),
             Asked::Group(shard, request, door) => {
-                let commit = tag_of(&request);
-                let (reply, answer) = oneshot::channel();
-                let ask = Input::Ask(Ask::Group(request, reply));
-                self.drive(broker, shard, |driver| driver.handle(ask));
-                let awaited = Awaited::ForDoor(answer, Some(door));
-                self.await_answer(broker, Who::Door { shard, commit }, awaited);
+                let told = tag_of(&request).map(Told::Commit);
+                self.relay(broker, (shard, told), door, |reply| Ask::Group(request, reply));
+            }
+            Asked::Declare(topic, door) => {
+                let to = (ShardId::CATALOG, Some(Told::Admin));
+                self.relay(broker, to, door, |reply| Ask::Declare(topic, reply));
+            }
+            Asked::Delete(id, door) => {
+                let to = (ShardId::CATALOG, Some(Told::Admin));
+                self.relay(broker, to, door, |reply| Ask::DeleteTopic(id, reply));
+            }
+            Asked::Trim(shard, stream, before, door) => {
+                let to = (shard, Some(Told::Admin));
+                self.relay(broker, to, door, |reply| Ask::DeleteRecords(stream, before, reply));
             }
         }
     }
 
+    /// Asks a driver, and lets its answer be handed on to the door.
+    fn relay<T: std::fmt::Debug + 'static>(
+        &mut self,
+        broker: u32,
+        (shard, told): (ShardId, Option<Told>),
+        door: oneshot::Sender<T>,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) {
+        let (reply, answer) = oneshot::channel();
+        let input = Input::Ask(ask(reply));
+        self.drive(broker, shard, |driver| driver.handle(input));
+        let relay = Relay { answer, door: Some(door) };
+        self.await_answer(broker, Who::Door { shard, told }, Awaited::ForDoor(Box::new(relay)));
+    }
+
     /// A driver has answered the door.
-    pub(crate) fn answered_door(&mut self, broker: u32, shard: ShardId, commit: Option<Tag>) {
+    pub(crate) fn answered_door(&mut self, broker: u32, shard: ShardId, told: Option<Told>) {
         let below = self.committed_at(broker, shard);
         let process = self.brokers[broker as usize].process.as_mut();
-        if let Some((process, tag)) = process.zip(commit) {
-            process.door.told.insert(tag, below);
+        if let Some((process, told)) = process.zip(told) {
+            process.door.told.insert(told, below);
         }
         self.ring(broker);
     }

@@ -189,11 +189,7 @@ impl World {
         let Some(core) = holders.find_map(|broker| self.core(broker, shard)) else {
             return Err("nobody has the catalog".to_owned());
         };
-        let topics = core.state().catalog().topics();
-        match self.checker.topics().find(|topic| topics.by_id(*topic).is_none()) {
-            Some(topic) => Err(format!("topic {topic:?} was declared and is not there")),
-            None => Ok(()),
-        }
+        self.checker.judge_topics(core.state().catalog().topics())
     }
 
     /// Up to where a group has come.

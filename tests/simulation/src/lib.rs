@@ -6,8 +6,8 @@
 //! no copy of what is committed is left. The checkers ([`check`]) share nothing with the system:
 //! they know what clients were told and what readers saw.
 //!
-//! A part of the clients, members of groups among them, goes through the shipped Kafka door
-//! ([`door`]). Not simulated here: gRPC, which is shown with real processes.
+//! A part of the clients, members of groups and the administrator among them, goes through the
+//! shipped Kafka door ([`door`]). Not simulated here: gRPC, which is shown with real processes.
 
 mod admin;
 mod answer;

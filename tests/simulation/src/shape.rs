@@ -6,6 +6,8 @@ use crate::dice::Dice;
 
 /// Which of the bits that choose doors are for the members of groups.
 const MEMBERS_FROM: usize = 32;
+/// Which of them is the administrator's.
+const ADMIN: usize = 63;
 
 /// The policy, the topics, and how often something goes wrong.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +20,8 @@ pub(crate) struct Shape {
     pub(crate) retention_bytes: u64,
     /// Between one fault and the next there is at most this, ms.
     pub(crate) pace_ms: u64,
-    /// Which producers and members of groups, a bit each, go through the Kafka door.
+    /// Which producers and members of groups, a bit each, go through the Kafka door, and whether
+    /// the administrator does.
     doors: u64,
 }
 
@@ -44,7 +47,12 @@ impl Shape {
 
     /// Whether a member of a group goes through the Kafka door; others ask the driver.
     pub(crate) fn joins_by_door(&self, member: usize) -> bool {
-        self.doors >> (MEMBERS_FROM + member % 32) & 1 == 1
+        self.doors >> (MEMBERS_FROM + member % 16) & 1 == 1
+    }
+
+    /// Whether the administrator goes through the Kafka door.
+    pub(crate) fn administers_by_door(&self) -> bool {
+        self.doors >> ADMIN & 1 == 1
     }
 
     pub(crate) fn is_async(&self) -> bool {

@@ -6,6 +6,7 @@ use holdfast_core::replica::IsrRequest;
 use holdfast_protocol::mark::{self, Mark};
 use holdfast_protocol::{Offset, ShardId};
 
+use crate::admin::Admin;
 use crate::broker::Broker;
 use crate::check::Checker;
 use crate::client::{Client, SHORT, topic_of};
@@ -74,6 +75,7 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) clients: Vec<Client>,
     pub(crate) members: Vec<Member>,
+    pub(crate) admin: Admin,
     pub(crate) slow: Option<Slow>,
     pub(crate) shape: Shape,
     pub(crate) wants: Wants,
@@ -147,6 +149,7 @@ impl World {
             store: Store::default(),
             clients: Client::all(),
             members: Member::all(),
+            admin: Admin::default(),
             slow: None,
             shape,
             wants,

@@ -24,7 +24,8 @@ const REGRESSIONS: [u64; 6] = [
 /// Seeds of the bounded share.
 const SEEDS: u64 = 150;
 /// Faults that the share must meet at least once.
-const FAULTS: [&str; 44] = [
+const FAULTS: [&str; 47] = [
+    "administered by a door",
     "ambiguous write",
     "answers to members by a door",
     "clock jump",
@@ -61,6 +62,8 @@ const FAULTS: [&str; 44] = [
     "rot found by a scrub",
     "stopped midway",
     "stopped while it was built",
+    "topic created by a door",
+    "topic deleted by a door",
     "unclean election",
     "volume rolled back",
     "volumes renewed",

@@ -61,6 +61,8 @@ impl Checker {
         }
         if catalog {
             self.declared.retain(|_, below| *below <= from);
+            self.created.retain(|_, below| *below <= from);
+            self.deleted.retain(|_, below| *below <= from);
         }
     }
 }

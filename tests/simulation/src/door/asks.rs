@@ -5,7 +5,7 @@ use holdfast_protocol::group::{Answer, Request};
 use holdfast_protocol::{Offset, StreamId};
 
 use super::groups::Question;
-use super::{Asker, Tag, frames, groups};
+use super::{Asker, Tag, Told, frames, groups};
 use crate::client::{placed, topic_name};
 use crate::event::Event;
 use crate::member::PARTING;
@@ -74,13 +74,16 @@ impl World {
         for (id, broker) in (0..).zip(&mut self.brokers) {
             if let Some(process) = broker.process.as_mut().filter(|_| but != Some(id)) {
                 process.door.reset(link);
-                process.door.told.retain(|(of, _), _| *of != member);
+                process
+                    .door
+                    .told
+                    .retain(|told, _| !matches!(told, Told::Commit((of, _)) if *of == member));
             }
         }
     }
 
     /// Writes a request to the door, or a part of it only, when the connection is lost.
-    fn ask_door(
+    pub(super) fn ask_door(
         &mut self,
         broker: u32,
         of: usize,
@@ -134,6 +137,7 @@ impl World {
                 let delay = 1 + self.dice.below(4);
                 self.after(delay, Event::MemberFound { member, attempt, broker: found });
             }
+            Asker::Admin(deed) => self.deed_answered(broker, deed, frame)?,
             Asker::Member(tag, question) => self.group_answered(broker, tag, question, frame)?,
             Asker::Producer { client, attempt, value } => {
                 let answer = frames::produced(frame).ok_or("an answer to a produce request")?;
@@ -164,7 +168,7 @@ impl World {
         let answer = groups::answered(question, frame);
         let answer = answer.ok_or_else(|| format!("an answer to {question:?} of a member"))?;
         let process = self.brokers[broker as usize].process.as_mut();
-        let told = process.and_then(|process| process.door.told.remove(&tag));
+        let told = process.and_then(|process| process.door.told.remove(&Told::Commit(tag)));
         if let Ok(Answer::CommitOffsets(results)) = &answer
             && results.iter().any(|(_, result)| result.is_ok())
             && told.is_none()

@@ -7,10 +7,14 @@ use holdfast_protocol::{BrokerId, ShardId};
 use holdfast_service::{ClusterView, ListenerAddress, ShardView};
 
 use super::LISTENER;
+use crate::client::PRODUCERS;
 use crate::effects::SimEffects;
 
 /// Where Kafka clients connect.
 const PORT: u16 = 9092;
+
+/// The most topics that clients may declare.
+const TOPICS_MAX: u32 = 10;
 
 /// What a broker with these replicas knows.
 pub(super) fn told(
@@ -37,6 +41,10 @@ pub(super) fn told(
         cluster_id: LISTENER.to_owned(),
         addresses: brokers.map(address).collect(),
         shards: drivers.values().map(shard).collect(),
+        clients_may_declare_topics: true,
+        client_topics_max: TOPICS_MAX,
+        client_topic_partitions: PRODUCERS,
+        client_topic_partitions_max: PRODUCERS,
         ..ClusterView::default()
     }
 }

@@ -1,6 +1,7 @@
 //! The simulated broker as its door sees it: what can be read is read at once, what must be
 //! decided is put into a box, which the world empties into the drivers.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_broker::driver::{AppendCommand, View};
@@ -13,7 +14,7 @@ use holdfast_service::{
 };
 use tokio::sync::{oneshot, watch};
 
-use crate::client::shard_of_topic;
+use crate::client::{KEPT, named_topic, shard_of_topic};
 use crate::member::group_of;
 use crate::world::SHARDS;
 
@@ -22,7 +23,13 @@ use crate::world::SHARDS;
 pub(crate) enum Asked {
     Append(ShardId, AppendCommand),
     Group(ShardId, group::Request, GroupReply),
+    Declare(Topic, CatalogReply),
+    Delete(TopicId, CatalogReply),
+    Trim(ShardId, StreamId, Option<Offset>, oneshot::Sender<Result<Offset, AppendError>>),
 }
+
+/// Where the answer to a change of the catalog goes.
+type CatalogReply = oneshot::Sender<Result<(), CatalogError>>;
 
 /// Where the answer to a group's request goes.
 type GroupReply = oneshot::Sender<Result<group::Answer, GroupError>>;
@@ -35,6 +42,9 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     catalog: Mutex<(Arc<CatalogState>, Arc<Catalog>)>,
     cluster: Mutex<Arc<ClusterView>>,
+    /// When the process began, and how many topics were declared since: ids of topics never repeat.
+    begun_ms: u64,
+    topics: AtomicU32,
 }
 
 /// The simulated broker behind its door.
@@ -46,9 +56,16 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SimService {
-    pub(crate) fn new(broker: u32, views: Vec<Arc<View>>) -> Self {
-        let (asked, catalog, cluster) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { broker: BrokerId(broker), views, asked, catalog, cluster }))
+    pub(crate) fn new(broker: u32, views: Vec<Arc<View>>, begun_ms: u64) -> Self {
+        Self(Arc::new(Shared {
+            broker: BrokerId(broker),
+            views,
+            asked: Mutex::default(),
+            catalog: Mutex::default(),
+            cluster: Mutex::default(),
+            begun_ms,
+            topics: AtomicU32::new(0),
+        }))
     }
 
     /// What was asked since this was called last.
@@ -70,6 +87,23 @@ impl SimService {
         if **known != newest {
             *known = Arc::new(newest);
         }
+    }
+
+    fn ask(&self, asked: Asked) {
+        lock(&self.0.asked).push(asked);
+    }
+
+    /// A change of the catalog is asked of its leader alone: others would forward it.
+    async fn change_catalog(
+        &self,
+        asked: impl FnOnce(CatalogReply) -> Asked,
+    ) -> Result<(), CatalogError> {
+        if !self.0.views.first().is_some_and(|view| view.leads()) {
+            return Err(CatalogError::NotLeader);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.ask(asked(reply));
+        answer.await.unwrap_or(Err(CatalogError::LeadershipLost))
     }
 
     fn view(&self, stream: StreamId) -> Result<&Arc<View>, ReadError> {
@@ -106,7 +140,7 @@ impl Service for SimService {
         }
         let shard = self.shard_of(append.stream);
         let (reply, outcome) = oneshot::channel();
-        lock(&self.0.asked).push(Asked::Append(shard, AppendCommand { append, reply }));
+        self.ask(Asked::Append(shard, AppendCommand { append, reply }));
         Ok(Pending::new(outcome))
     }
 
@@ -149,16 +183,25 @@ impl Service for SimService {
         self.view(stream)?.epoch_end(stream, epoch)
     }
 
-    async fn delete_records(&self, _: StreamId, _: Option<Offset>) -> Result<Offset, AppendError> {
-        Err(AppendError::NotLeader)
+    async fn delete_records(
+        &self,
+        stream: StreamId,
+        before: Option<Offset>,
+    ) -> Result<Offset, AppendError> {
+        self.view(stream).map_err(|_| AppendError::NotLeader)?;
+        let (reply, answer) = oneshot::channel();
+        self.ask(Asked::Trim(self.shard_of(stream), stream, before, reply));
+        answer.await.unwrap_or(Err(AppendError::LeadershipLost))
     }
 
-    async fn declare_topic(&self, _: Topic) -> Result<(), CatalogError> {
-        Err(CatalogError::NotLeader)
+    /// Topics with certain names have the ids that they say, so that the world knows them.
+    async fn declare_topic(&self, topic: Topic) -> Result<(), CatalogError> {
+        let id = named_topic(&topic.name).unwrap_or(topic.id);
+        self.change_catalog(|reply| Asked::Declare(Topic { id, ..topic }, reply)).await
     }
 
-    async fn delete_topic(&self, _: TopicId) -> Result<(), CatalogError> {
-        Err(CatalogError::NotLeader)
+    async fn delete_topic(&self, id: TopicId) -> Result<(), CatalogError> {
+        self.change_catalog(|reply| Asked::Delete(id, reply)).await
     }
 
     fn new_producer_id(&self) -> Result<i64, GroupError> {
@@ -166,7 +209,13 @@ impl Service for SimService {
     }
 
     fn new_topic_id(&self) -> TopicId {
-        TopicId::default()
+        let count = self.0.topics.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0; 16];
+        id[0] = KEPT;
+        id[1..5].copy_from_slice(&self.0.broker.0.to_be_bytes());
+        id[5..12].copy_from_slice(&self.0.begun_ms.to_be_bytes()[1..]);
+        id[12..].copy_from_slice(&count.to_be_bytes());
+        TopicId(id)
     }
 
     async fn group(
@@ -175,7 +224,7 @@ impl Service for SimService {
         request: group::Request,
     ) -> Result<group::Answer, GroupError> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.0.asked).push(Asked::Group(shard, request, reply));
+        self.ask(Asked::Group(shard, request, reply));
         answer.await.unwrap_or(Err(GroupError::NotCoordinator))
     }
 

@@ -178,9 +178,11 @@ impl World {
         self.ask_coordinator(number, sync, TIMEOUT_MS * 2);
     }
 
+    /// The streams that a member is to read: none of a topic that nobody was told to be there.
     fn assigned(&self, assignment: &Bytes) -> Vec<StreamId> {
         let of = |number: &u8| self.clients.get(usize::from(*number)).map(|client| client.stream);
-        assignment.iter().filter_map(of).collect()
+        let streams = assignment.iter().filter_map(of);
+        streams.filter(|stream| self.checker.is_declared(stream.topic)).collect()
     }
 
     /// It goes on where its group has come to, which is nothing that was not committed.
