@@ -14,7 +14,7 @@ use holdfast_log::{Boot, Volume};
 use holdfast_protocol::topic::Catalog;
 use holdfast_protocol::{BrokerId, Epoch, ShardId, control};
 use holdfast_service::{ClusterView, ListenerAddress, ShardView};
-use holdfast_transport::{Peer, Tls};
+use holdfast_transport::{Fingerprint, Peer, Tls};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -189,7 +189,18 @@ impl Node {
             process: self.process,
             renewed: self.boot.renews_all(),
             unanswered: self.unanswered(),
+            certificates: self.certificates(),
         }
+    }
+
+    /// Which certificates this broker uses at this moment.
+    pub(crate) fn certificates(&self) -> Option<control::CertificatesInUse> {
+        let in_use = self.tls.as_ref()?.in_use();
+        let wire = |fingerprint: Fingerprint| fingerprint.0.to_vec().into();
+        Some(control::CertificatesInUse {
+            authorities: in_use.authorities.into_iter().map(wire).collect(),
+            leaf: in_use.leaf.map(wire).unwrap_or_default(),
+        })
     }
 
     /// For how long each broker that leads a shard followed here has not answered.

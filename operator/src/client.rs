@@ -84,13 +84,14 @@ mod tests {
     use holdfast_transport::{Identity, Tls};
 
     use super::*;
-    use crate::tls::{Bundle, Wanted, renew};
+    use crate::tls::{Bundle, Uses, Wanted, renew};
 
     fn tls() -> Tls {
         let now_s = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
         let wanted =
             Wanted { cluster: "orders".to_owned(), brokers: Vec::new(), authority_since_s: 0 };
-        let bundle = renew(&Bundle::default(), &wanted, now_s).unwrap().unwrap().bundle;
+        let bundle =
+            renew(&Bundle::default(), &wanted, &Uses::new(), now_s).unwrap().unwrap().bundle;
         let own = Identity::new("orders", Role::Operator).unwrap();
         Tls::new(own, &bundle.credentials(Role::Operator).unwrap()).unwrap()
     }

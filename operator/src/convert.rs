@@ -4,6 +4,7 @@ use holdfast_operator_core::{Input, IsrRequest, Message, Report};
 use holdfast_protocol::control::{self, from_broker, to_broker};
 use holdfast_protocol::wire::{self, Error};
 use holdfast_protocol::{BrokerId, Epoch, ShardId, ShardRecord, Start};
+use holdfast_transport::{AUTHORITIES_MAX, Fingerprint, InUse};
 
 /// The longest reason or failure that is taken from a broker, characters.
 const TEXT_MAX: usize = 500;
@@ -67,6 +68,27 @@ pub fn input(broker: BrokerId, message: control::FromBroker) -> Result<Input, Er
         From::Heartbeat(_) => Input::Heard { broker },
         From::Stopping(_) => Input::PrepareStop { broker },
     })
+}
+
+/// Which certificates a broker says that it uses, where `message` says so.
+#[must_use]
+pub fn certificates(message: &control::FromBroker) -> Option<InUse> {
+    use from_broker::Message as From;
+    let told = match message.message.as_ref()? {
+        From::Hello(hello) => hello.certificates.as_ref(),
+        From::Heartbeat(beat) => beat.certificates.as_ref(),
+        From::Reports(_) | From::IsrRequest(_) | From::Resign(_) | From::Stopping(_) => None,
+    };
+    told.map(in_use)
+}
+
+/// What is no fingerprint is left out: then it is none of those that are waited for.
+pub(crate) fn in_use(wire: &control::CertificatesInUse) -> InUse {
+    let authorities = wire.authorities.iter().take(AUTHORITIES_MAX);
+    InUse {
+        authorities: authorities.filter_map(|told| Fingerprint::from_slice(told)).collect(),
+        leaf: Fingerprint::from_slice(&wire.leaf),
+    }
 }
 
 /// A session of `broker` has begun with this hello.

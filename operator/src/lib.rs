@@ -10,6 +10,7 @@
 
 mod catalog;
 mod client;
+mod contact;
 pub mod convert;
 mod observer;
 pub mod operator;
@@ -21,6 +22,7 @@ pub mod tls;
 mod topics;
 pub mod wanted;
 
+pub use contact::{AWAY_AFTER, Contact};
 pub use operator::{DeleteTopic, Handle, Operator, StopBroker};
 pub use settings::{BrokerAddress, Settings};
 pub use snapshot::{PartitionView, Snapshot, TopicView};

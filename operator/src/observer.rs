@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::catalog;
 use crate::client::{Client, dial};
+use crate::contact::Contacts;
 use crate::settings::Settings;
 use crate::snapshot::{Declared, PartitionView, Snapshot, TopicView};
 
@@ -119,7 +120,12 @@ impl Observer {
 }
 
 /// Puts together what the planner, the declarer and the brokers say.
-pub(crate) fn compose(status: &Status, declared: &[Declared], told: &Told) -> Snapshot {
+pub(crate) fn compose(
+    status: &Status,
+    declared: &[Declared],
+    told: &Told,
+    contacts: &Contacts,
+) -> Snapshot {
     let wanted = declared.iter().filter_map(|declared| {
         let topic: Topic = declared.topic.clone().try_into().ok()?;
         Some(TopicView {
@@ -136,7 +142,7 @@ pub(crate) fn compose(status: &Status, declared: &[Declared], told: &Told) -> Sn
         }
     }
     topics.sort_by(|a, b| a.name.cmp(&b.name));
-    Snapshot { status: status.clone(), topics }
+    Snapshot { status: status.clone(), topics, contacts: contacts.clone() }
 }
 
 fn view(topic: &Topic, status: &Status, told: &Told) -> TopicView {

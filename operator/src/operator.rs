@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::catalog::{Attempt, Catalog};
+use crate::contact::{Contact, Contacts};
 use crate::convert::{message, to};
 use crate::observer::{Observer, Told, compose};
 use crate::session::{self, Session};
@@ -107,12 +108,16 @@ impl Operator {
         let (declared, _) = watch::channel(pending);
         let (topics, wanted) = watch::channel(topics);
         let (told, _) = watch::channel(Told::default());
-        let (composer, snapshots) = Composer::new(&status, &declared, &told);
+        let now = Instant::now();
+        let called = settings.brokers.iter().map(|address| (address.id, Contact::Lost(now)));
+        let contacts = Arc::new(watch::Sender::new(called.collect()));
+        let (composer, snapshots) = Composer::new(&status, &declared, &told, &contacts);
 
         let mut tasks = JoinSet::new();
         tasks.spawn(store_task);
         for address in settings.brokers.clone() {
-            let session = Session::new(Arc::clone(&settings), address, session_events.clone());
+            let (settings, contacts) = (Arc::clone(&settings), Arc::clone(&contacts));
+            let session = Session::new(settings, address, session_events.clone(), contacts);
             tasks.spawn(session.run());
         }
         let declarer = Declarer::new(Arc::clone(&settings), status.subscribe(), wanted, declared);
@@ -460,6 +465,7 @@ struct Composer {
     status: watch::Receiver<Status>,
     declared: watch::Receiver<Vec<Declared>>,
     told: watch::Receiver<Told>,
+    contacts: watch::Receiver<Contacts>,
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
@@ -468,13 +474,16 @@ impl Composer {
         status: &watch::Sender<Status>,
         declared: &watch::Sender<Vec<Declared>>,
         told: &watch::Sender<Told>,
+        contacts: &watch::Sender<Contacts>,
     ) -> (Self, watch::Receiver<Arc<Snapshot>>) {
-        let first = compose(&status.borrow(), &declared.borrow(), &told.borrow());
+        let first =
+            compose(&status.borrow(), &declared.borrow(), &told.borrow(), &contacts.borrow());
         let (snapshots, receiver) = watch::channel(Arc::new(first));
         let composer = Self {
             status: status.subscribe(),
             declared: declared.subscribe(),
             told: told.subscribe(),
+            contacts: contacts.subscribe(),
             snapshots,
         };
         (composer, receiver)
@@ -486,6 +495,7 @@ impl Composer {
                 changed = self.status.changed() => changed,
                 changed = self.declared.changed() => changed,
                 changed = self.told.changed() => changed,
+                changed = self.contacts.changed() => changed,
             };
             if changed.is_err() {
                 return;
@@ -494,6 +504,7 @@ impl Composer {
                 &self.status.borrow_and_update(),
                 &self.declared.borrow_and_update(),
                 &self.told.borrow_and_update(),
+                &self.contacts.borrow_and_update(),
             );
             self.snapshots.send_if_modified(|last| {
                 let changed = **last != next;

@@ -10,14 +10,16 @@ use std::time::Duration;
 use holdfast_operator_core::Input;
 use holdfast_protocol::BrokerId;
 use holdfast_protocol::control::{self, to_broker};
-use tokio::sync::mpsc;
+use holdfast_transport::InUse;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::{debug, info};
 
 use crate::client::{DialError, chain, dial};
-use crate::convert::{began, input, to};
+use crate::contact::{Contact, Contacts};
+use crate::convert::{began, certificates, in_use, input, to};
 use crate::settings::{BrokerAddress, Settings};
 
 /// Messages that wait to be sent to one broker; more, and the session is begun anew, for a new
@@ -44,6 +46,7 @@ pub(crate) struct Session {
     settings: Arc<Settings>,
     address: BrokerAddress,
     events: mpsc::Sender<Event>,
+    contacts: Arc<watch::Sender<Contacts>>,
     started: Instant,
     /// How many times in a row the broker was found gone.
     gone: u32,
@@ -78,8 +81,9 @@ impl Session {
         settings: Arc<Settings>,
         address: BrokerAddress,
         events: mpsc::Sender<Event>,
+        contacts: Arc<watch::Sender<Contacts>>,
     ) -> Self {
-        Self { settings, address, events, started: Instant::now(), gone: 0, seen: false }
+        Self { settings, address, events, contacts, started: Instant::now(), gone: 0, seen: false }
     }
 
     /// Runs until the operator's task is gone.
@@ -88,6 +92,7 @@ impl Session {
         let mut told = String::new();
         loop {
             let Err(end) = self.hold().await;
+            self.lose();
             let text = end.to_string();
             match end {
                 End::Stopping => return,
@@ -125,6 +130,27 @@ impl Session {
         self.gone >= 2 && !may_be_late
     }
 
+    /// Notes what the broker says of its certificates, in the session that there is.
+    fn note(&self, in_use: Option<InUse>) {
+        let next = Contact::Session(in_use);
+        self.contacts.send_if_modified(|contacts| {
+            let changed = contacts.get(&self.address.id) != Some(&next);
+            if changed {
+                contacts.insert(self.address.id, next);
+            }
+            changed
+        });
+    }
+
+    /// Forgets what the broker said: it has no session.
+    fn lose(&self) {
+        self.contacts.send_if_modified(|contacts| {
+            let contact = contacts.get_mut(&self.address.id);
+            let contact = contact.filter(|contact| matches!(contact, Contact::Session(_)));
+            contact.map(|contact| *contact = Contact::Lost(Instant::now())).is_some()
+        });
+    }
+
     async fn tell(&self, input: Input) -> Result<(), End> {
         let event = Event::Input(input);
         self.events.send(event).await.map_err(|_| End::Stopping)
@@ -155,6 +181,7 @@ impl Session {
         send(&outbox, to_broker::Message::Cluster(self.settings.cluster.clone()))?;
         self.gone = 0;
         self.seen = true;
+        self.note(hello.certificates.as_ref().map(in_use));
         info!(broker = %self.address.id, boot = hello.boot_counter, "session begun");
         let renewed = outbox.downgrade();
         let told = began(self.address.id, &hello);
@@ -194,13 +221,17 @@ impl Session {
                 message = incoming.message() => {
                     let message = message.map_err(broken)?;
                     let message = message.ok_or_else(|| End::Broken("the broker ended it".to_owned()))?;
+                    if let Some(in_use) = certificates(&message) {
+                        self.note(Some(in_use));
+                    }
                     self.tell(input(self.address.id, message)?).await?;
                 }
                 _ = beat.tick() => {
                     // The operator's task holds the only sender, and drops it to begin anew.
                     let outbox = outbox.upgrade().ok_or(End::Renewed)?;
                     sequence += 1;
-                    send(&outbox, to_broker::Message::Heartbeat(control::Heartbeat { sequence }))?;
+                    let beat = control::Heartbeat { sequence, certificates: None };
+                    send(&outbox, to_broker::Message::Heartbeat(beat))?;
                 }
                 () = self.events.closed() => return Err(End::Stopping),
             }

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use holdfast_operator_core::{ShardCondition, Status};
 use holdfast_protocol::{BrokerId, Epoch, LossRange, ShardId, TopicId, command};
+use holdfast_transport::Role;
+use tokio::time::Instant;
+
+use crate::contact::Contact;
+use crate::tls::Uses;
 
 /// What is known of brokers, shards and topics, at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +17,8 @@ pub struct Snapshot {
     pub status: Status,
     /// Topics by name: those wanted, and those that clients made.
     pub topics: Vec<TopicView>,
+    /// Which brokers have a session, and which certificates they use.
+    pub contacts: BTreeMap<BrokerId, Contact>,
 }
 
 /// One topic.
@@ -58,6 +65,13 @@ pub struct PartitionView {
 }
 
 impl Snapshot {
+    /// What brokers tell of the certificates that they use.
+    #[must_use]
+    pub fn uses(&self, now: Instant) -> Uses {
+        let told = self.contacts.iter();
+        told.map(|(broker, contact)| (Role::Broker(*broker), contact.tells(now))).collect()
+    }
+
     /// Whether every shard is served and every wanted topic is declared.
     #[must_use]
     pub fn is_ready(&self) -> bool {

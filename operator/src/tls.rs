@@ -7,18 +7,22 @@
 //! set first.
 //!
 //! An authority is valid for [`AUTHORITY_LIFE_S`] and replaced after two thirds of that, in steps
-//! that are [`PROPAGATION_S`] apart, so that every holder has seen one step before the next:
+//! of which each waits until every holder has come along with the one before:
 //! 1. the next authority is trusted beside the present one;
-//! 2. it issues all certificates anew, and the old one is still trusted;
-//! 3. the old one is dropped.
+//! 2. once all trust it, it issues all certificates anew, and the old one is still trusted;
+//! 3. once all use the new certificates, the old one is dropped.
 //!
 //! So at any moment everyone trusts whoever issued anyone's certificate, be it read late by one
-//! step. Certificates are valid for [`LEAF_LIFE_S`] and renewed after two thirds of that. What
+//! step. What a holder uses it says itself ([`Use`]), in the session that it has now: nothing is
+//! remembered, so that another operator goes on where this one ends. One that says that it is
+//! behind holds the next step back, however long. Of one that can't be asked nothing is known,
+//! and it may be gone for good: it is given [`PROPAGATION_S`]. Certificates are valid for [`LEAF_LIFE_S`] and renewed after two thirds of that. What
 //! can't be read counts as missing; an authority whose key is lost is trusted until all
 //! certificates are issued anew.
 
 mod bundle;
 mod certificate;
+mod confirm;
 mod decide;
 mod stage;
 
@@ -30,6 +34,7 @@ use holdfast_transport::{Identity, IdentityError, Role};
 
 pub use bundle::{Bundle, Files};
 use certificate::Leaf;
+pub use confirm::{Use, Uses, Waits};
 pub use decide::Change;
 pub use stage::Stage;
 
@@ -40,9 +45,10 @@ const DAY_S: i64 = 24 * HOUR_S;
 pub const AUTHORITY_LIFE_S: i64 = 730 * DAY_S;
 /// How long an operator's or broker's certificate is valid, seconds: ninety days.
 pub const LEAF_LIFE_S: i64 = 90 * DAY_S;
-/// How long every holder may take to see new files, seconds. Kubernetes takes about a minute and
-/// a half to bring a changed Secret to a pod; a node that is away for longer finds its brokers
-/// dead anyway.
+/// How long a holder that does not say what it uses may take to see new files, seconds: one that
+/// is away, or of a release that does not tell. Kubernetes takes about a minute and a half to
+/// bring a changed Secret to a pod; a node that is away for longer finds its brokers dead anyway.
+/// This alone is measured by clocks, those of successive operators.
 pub const PROPAGATION_S: i64 = 600;
 /// Certificates are valid from so long before they are made, seconds: clocks differ.
 pub(crate) const BACKDATE_S: i64 = HOUR_S;
@@ -90,16 +96,22 @@ pub enum Error {
 }
 
 /// What there should be at `now_s` (seconds since 1970), or `None` where all is as it should be.
-/// To be asked every few minutes. Keys are drawn anew; all else follows from the arguments.
+/// To be asked every few minutes, and when `uses` changes. Keys are drawn anew; all else follows
+/// from the arguments.
 ///
 /// # Errors
 /// Where a certificate can't be made; what there is stays in use then.
-pub fn renew(current: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Option<Renewal>, Error> {
+pub fn renew(
+    current: &Bundle,
+    wanted: &Wanted,
+    uses: &Uses,
+    now_s: i64,
+) -> Result<Option<Renewal>, Error> {
     let mut bundle = current.clone();
     let mut changes = Vec::new();
     let mut rounds = 0;
     loop {
-        let due = decide::due(&bundle, wanted, now_s)?;
+        let due = decide::due(&bundle, wanted, uses, now_s)?;
         let Some(first) = due.first() else { break };
         if rounds == ROUNDS_MAX {
             return Err(Error::Unsettled(*first));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holdfast_operator::store::LocalStore;
-use holdfast_operator::tls::{Bundle, Files, Wanted, renew};
+use holdfast_operator::tls::{Bundle, Files, Uses, Wanted, renew};
 use holdfast_operator::{BrokerAddress, Operator, Settings, Snapshot};
 use holdfast_operator_core::Policy;
 use holdfast_protocol::{BrokerId, FlushMode, UncleanElection, command, control};
@@ -43,7 +43,7 @@ pub(crate) fn certificates(cluster: &str, before: &Bundle) -> Bundle {
         brokers: (0..BROKERS).map(BrokerId).collect(),
         authority_since_s: 0,
     };
-    renew(before, &wanted, now_s()).unwrap().unwrap().bundle
+    renew(before, &wanted, &Uses::new(), now_s()).unwrap().unwrap().bundle
 }
 
 pub(crate) fn new_certificates() -> Bundle {

@@ -115,7 +115,9 @@ impl Session {
                 self.take_isr_answer(answer).await;
                 Ok(())
             }
-            Some(to_broker::Message::Heartbeat(beat)) => {
+            Some(to_broker::Message::Heartbeat(control::Heartbeat { sequence, .. })) => {
+                let certificates = self.node.certificates();
+                let beat = control::Heartbeat { sequence, certificates };
                 self.send(from_broker::Message::Heartbeat(beat)).await
             }
             Some(to_broker::Message::LetGo(_)) => {

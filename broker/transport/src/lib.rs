@@ -13,6 +13,7 @@ mod credentials;
 mod dial;
 mod directory;
 mod identity;
+mod in_use;
 mod peer;
 mod tls;
 mod trust;
@@ -26,5 +27,6 @@ pub use credentials::{AUTHORITIES_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE,
 pub use dial::{connect, endpoint, handshake};
 pub use directory::{ReadError, follow, open, read};
 pub use identity::{Error as IdentityError, Identity, Role};
+pub use in_use::{Fingerprint, InUse};
 pub use peer::Peer;
-pub use tls::{Error, Tls};
+pub use tls::{AUTHORITIES_MAX, Error, Tls};

@@ -3,6 +3,7 @@
 //! TLS 1.3 alone, and no resumption: a resumed session would outlive the authority that it was
 //! begun under.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,12 +18,13 @@ use tracing::info;
 
 use crate::credentials::{AUTHORITIES_FILE, CERTIFICATE_FILE, Credentials, KEY_FILE};
 use crate::identity::{self, Identity, Role};
+use crate::in_use::{Fingerprint, InUse};
 use crate::trust::{Open, Proof, Standing};
 
 /// What HTTP/2 is called in a handshake.
 const ALPN: &[u8] = b"h2";
 /// The most authorities that are trusted at once; two, while one replaces another.
-const AUTHORITIES_MAX: usize = 8;
+pub const AUTHORITIES_MAX: usize = 8;
 
 /// Why credentials are not taken.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,7 @@ struct Configs {
     /// Who judge those that are open already.
     clients: Arc<dyn ClientCertVerifier>,
     servers: Arc<WebPkiServerVerifier>,
+    in_use: InUse,
 }
 
 impl Tls {
@@ -134,6 +137,12 @@ impl Tls {
         &self.own
     }
 
+    /// What new connections are made and taken with now.
+    #[must_use]
+    pub fn in_use(&self) -> InUse {
+        self.current.load().in_use.clone()
+    }
+
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.current.load().client)
     }
@@ -151,7 +160,7 @@ impl Tls {
 
 impl Configs {
     fn new(own: &Identity, credentials: &Credentials) -> Result<Self, Error> {
-        let authorities = authorities(&credentials.authorities)?;
+        let (authorities, trusted) = authorities(&credentials.authorities)?;
         let chain = certificates(&credentials.certificate, CERTIFICATE_FILE)?;
         if let Some(leaf) = chain.first() {
             let found = Identity::of_certificate(leaf)?;
@@ -166,7 +175,9 @@ impl Configs {
         let clients = clients.build()?;
         let servers =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(&authorities), provider());
+        let leaf = chain.first().map(|leaf| Fingerprint::of(leaf));
         Ok(Self {
+            in_use: InUse { authorities: trusted, leaf },
             client: Arc::new(client(authorities, chain.clone(), key.clone_key())?),
             server: Arc::new(server(Arc::clone(&clients), chain, key)?),
             clients,
@@ -181,11 +192,12 @@ fn certificates(pem: &[u8], file: &'static str) -> Result<Vec<CertificateDer<'st
         .map_err(|source| Error::Pem { file, source })
 }
 
-fn authorities(pem: &[u8]) -> Result<Arc<RootCertStore>, Error> {
+fn authorities(pem: &[u8]) -> Result<(Arc<RootCertStore>, BTreeSet<Fingerprint>), Error> {
     let found = certificates(pem, AUTHORITIES_FILE)?;
     if found.is_empty() || found.len() > AUTHORITIES_MAX {
         return Err(Error::Authorities(found.len()));
     }
+    let fingerprints = found.iter().map(|authority| Fingerprint::of(authority)).collect();
     let mut authorities = RootCertStore::empty();
     for certificate in found {
         authorities.add(certificate).map_err(|source| Error::Mismatch {
@@ -193,7 +205,7 @@ fn authorities(pem: &[u8]) -> Result<Arc<RootCertStore>, Error> {
             source,
         })?;
     }
-    Ok(Arc::new(authorities))
+    Ok((Arc::new(authorities), fingerprints))
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

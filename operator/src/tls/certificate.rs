@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_transport::{Credentials, Identity, Tls};
+use holdfast_transport::{Credentials, Fingerprint, Identity, Tls};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -22,6 +22,7 @@ pub(super) struct Certificate {
     pub(super) pem: String,
     pub(super) subject: String,
     pub(super) issuer: String,
+    pub(super) fingerprint: Fingerprint,
     not_before_s: i64,
     not_after_s: i64,
 }
@@ -58,6 +59,7 @@ impl Certificate {
             pem: format!("{block}\n"),
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
+            fingerprint: Fingerprint::of(&der.contents),
             not_before_s: parsed.validity().not_before.timestamp(),
             not_after_s: parsed.validity().not_after.timestamp(),
         })

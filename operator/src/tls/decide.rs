@@ -6,7 +6,8 @@ use holdfast_protocol::BrokerId;
 use holdfast_transport::{Identity, Role};
 
 use super::bundle::Bundle;
-use super::{AUTHORITY_LIFE_S, Error, LEAF_LIFE_S, Leaf, PROPAGATION_S, Wanted, holders, is_due};
+use super::confirm::{Uses, Waits};
+use super::{AUTHORITY_LIFE_S, Error, LEAF_LIFE_S, Leaf, Wanted, holders, is_due};
 
 /// One change of the certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,13 @@ impl fmt::Display for Change {
 }
 
 /// The changes to be made next, at `now_s`. What follows from them is seen when they are made.
-pub(super) fn due(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Vec<Change>, Error> {
-    if let Some(change) = authority(bundle, wanted, now_s) {
+pub(super) fn due(
+    bundle: &Bundle,
+    wanted: &Wanted,
+    uses: &Uses,
+    now_s: i64,
+) -> Result<Vec<Change>, Error> {
+    if let Some(change) = authority(bundle, wanted, uses, now_s) {
         return Ok(vec![change]);
     }
     let mut changes = Vec::new();
@@ -60,12 +66,13 @@ pub(super) fn due(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Result<Vec<Ch
     }
     // All were issued by the present authority, or would have been issued anew; and there are no
     // more than those that are wanted, or they would have been removed.
-    let seen = bundle.youngest_s().is_some_and(|made_s| now_s - made_s >= PROPAGATION_S);
+    let waits = Waits::for_leaves(bundle, wanted, uses);
+    let seen = bundle.youngest_s().is_some_and(|made_s| waits.are_over(made_s, now_s));
     let drop = !bundle.previous.is_empty() && seen;
     Ok(drop.then_some(Change::DropPrevious).into_iter().collect())
 }
 
-fn authority(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Option<Change> {
+fn authority(bundle: &Bundle, wanted: &Wanted, uses: &Uses, now_s: i64) -> Option<Change> {
     let next = bundle.next.as_ref().map(|next| &next.certificate).filter(|c| c.is_valid(now_s));
     let signer = bundle.signer.as_ref().map(|s| &s.certificate).filter(|c| c.is_valid(now_s));
     let Some(signer) = signer else {
@@ -74,7 +81,9 @@ fn authority(bundle: &Bundle, wanted: &Wanted, now_s: i64) -> Option<Change> {
     match next {
         // Brokers were never told of it: from when on they know is not known.
         Some(next) if !bundle.publishes(next) && next.made_s() != now_s => Some(Change::Prepare),
-        Some(next) if now_s - next.made_s() >= PROPAGATION_S => Some(Change::Promote),
+        Some(next) if Waits::for_trust(next, wanted, uses).are_over(next.made_s(), now_s) => {
+            Some(Change::Promote)
+        }
         Some(_) => None,
         None => {
             let due = is_due(signer.made_s(), AUTHORITY_LIFE_S, now_s);

@@ -11,14 +11,14 @@ pub enum Stage {
     Prepared {
         /// When the next one was made.
         made_s: i64,
-        /// When it is to issue all certificates.
+        /// When it is to issue all certificates, if not all are known to trust it before.
         until_s: i64,
     },
     /// After step 2: the present authority has issued all certificates.
     Promoted {
         /// When it was made.
         made_s: i64,
-        /// Until when the one before is trusted.
+        /// Until when the one before is trusted, if not all are known to need it no more before.
         until_s: i64,
     },
     /// The present authority has issued all certificates, and no other is trusted.
@@ -29,7 +29,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// When the next step is due, where one is to follow.
+    /// When the next step is due, where one is to follow: without those that don't say whether
+    /// they have come along.
     #[must_use]
     pub fn until_s(self) -> Option<i64> {
         match self {

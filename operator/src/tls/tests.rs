@@ -10,6 +10,8 @@ use tokio_stream::StreamExt;
 
 use super::*;
 
+mod confirmed;
+
 const BOUND: Duration = Duration::from_secs(20);
 const BROKERS: u32 = 2;
 
@@ -40,15 +42,25 @@ impl Secrets {
 
     /// Renews and writes; what was changed.
     fn renew(&mut self, wanted: &Wanted, now_s: i64) -> Vec<String> {
-        let Some(renewal) = renew(&self.bundle(), wanted, now_s).unwrap() else {
+        self.renew_by(wanted, &all(wanted, &Use::Away), now_s)
+    }
+
+    /// The same, where this is known of the holders.
+    fn renew_by(&mut self, wanted: &Wanted, uses: &Uses, now_s: i64) -> Vec<String> {
+        let Some(renewal) = renew(&self.bundle(), wanted, uses, now_s).unwrap() else {
             return Vec::new();
         };
         self.private = renewal.bundle.private();
         self.brokers = renewal.bundle.brokers();
         let read = self.bundle();
-        assert!(renew(&read, wanted, now_s).unwrap().is_none(), "it settles in one round");
+        assert!(renew(&read, wanted, uses, now_s).unwrap().is_none(), "it settles in one round");
         renewal.changes.iter().map(ToString::to_string).collect()
     }
+}
+
+/// The same of every holder.
+fn all(wanted: &Wanted, known: &Use) -> Uses {
+    holders(wanted).map(|role| (role, known.clone())).collect()
 }
 
 fn tls(bundle: &Bundle, role: Role) -> Tls {
@@ -271,7 +283,8 @@ fn a_write_that_was_cut_short_is_made_good_before_the_next_step() {
     let mut secrets = Secrets::default();
     secrets.renew(&wanted, now_s);
     // The brokers' Secret was not written, and nobody came back for long.
-    let prepared = renew(&secrets.bundle(), &asked, now_s + 1).unwrap().unwrap();
+    let away = all(&wanted, &Use::Away);
+    let prepared = renew(&secrets.bundle(), &asked, &away, now_s + 1).unwrap().unwrap();
     secrets.private = prepared.bundle.private();
     let late_s = now_s + 100 * PROPAGATION_S;
     let changes = secrets.renew(&asked, late_s);

@@ -37,6 +37,8 @@ struct State {
     leads: BTreeMap<u32, u32>,
     session: Option<mpsc::Sender<Result<FromBroker, Status>>>,
     let_go: bool,
+    /// What it says that it uses; nothing, as an older release.
+    certificates: Option<control::CertificatesInUse>,
 }
 
 #[derive(Clone)]
@@ -141,6 +143,13 @@ impl Broker {
         self.service.say(from_broker::Message::Stopping(control::Stopping {}));
     }
 
+    /// From now on it says that it proves itself with this certificate.
+    pub(crate) fn uses(&self, leaf: [u8; 32]) {
+        let leaf = leaf.to_vec().into();
+        let certificates = control::CertificatesInUse { authorities: Vec::new(), leaf };
+        self.service.state.lock().unwrap().certificates = Some(certificates);
+    }
+
     pub(crate) fn is_let_go(&self) -> bool {
         self.service.state.lock().unwrap().let_go
     }
@@ -222,11 +231,11 @@ impl Service {
     }
 
     fn begin(&self, session: mpsc::Sender<Result<FromBroker, Status>>) {
-        let (boot_counter, replicas) = {
+        let (boot_counter, certificates, replicas) = {
             let mut state = self.state.lock().unwrap();
             state.session = Some(session);
             let reports = (0..self.shards).map(|shard| self.report(&state, shard));
-            (state.volume.boot, reports.collect())
+            (state.volume.boot, state.certificates.clone(), reports.collect())
         };
         self.say(from_broker::Message::Hello(control::BrokerHello {
             broker: self.id,
@@ -235,6 +244,7 @@ impl Service {
             process: boot_counter,
             renewed: false,
             unanswered: Vec::new(),
+            certificates,
         }));
         self.say(from_broker::Message::Reports(control::Reports { replicas, complete: true }));
     }
@@ -262,7 +272,8 @@ impl Control for Service {
                 match message.message.unwrap() {
                     to_broker::Message::Hello(_) => service.begin(session.clone()),
                     to_broker::Message::Records(records) => service.take_records(records.records),
-                    to_broker::Message::Heartbeat(beat) => {
+                    to_broker::Message::Heartbeat(mut beat) => {
+                        beat.certificates = service.state.lock().unwrap().certificates.clone();
                         service.say(from_broker::Message::Heartbeat(beat));
                     }
                     to_broker::Message::LetGo(_) => {

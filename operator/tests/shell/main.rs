@@ -6,6 +6,7 @@
 mod fake;
 mod flaky;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +14,13 @@ use std::time::Duration;
 use fake::{Broker, Volume};
 use flaky::FlakyStore;
 use holdfast_operator::store::{LocalStore, RecordStore};
-use holdfast_operator::{BrokerAddress, Operator, Settings, Snapshot};
+use holdfast_operator::{BrokerAddress, Contact, Operator, Settings, Snapshot};
 use holdfast_operator_core::{BrokerState, Policy};
 use holdfast_protocol::{
     BrokerId, Epoch, FlushMode, Incarnation, Member, ShardId, ShardRecord, UncleanElection,
     command, control,
 };
+use holdfast_transport::{Fingerprint, InUse};
 use tokio::time::timeout;
 
 const SHARDS: u32 = 6;
@@ -298,5 +300,31 @@ async fn a_topic_that_is_there_under_another_id_is_taken_over() {
     let ready = until(&operator, "ready", Snapshot::is_ready).await;
     assert_eq!(ready.topics.len(), 1);
     assert_eq!(ready.topics[0].id.0, [9; 16]);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_broker_uses_is_what_it_says_in_the_session_that_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut brokers = brokers();
+    brokers[1].uses([1; 32]);
+    let operator = operator(&brokers, DETECTION_MS, store(directory.path())).await;
+    let contact = |snapshot: &Snapshot, id| snapshot.contacts[&BrokerId(id)].clone();
+    let says = |leaf: [u8; 32]| {
+        let in_use = InUse { authorities: BTreeSet::new(), leaf: Some(Fingerprint(leaf)) };
+        Contact::Session(Some(in_use))
+    };
+    until(&operator, "both have said hello", |s| {
+        contact(s, 0) == Contact::Session(None) && contact(s, 1) == says([1; 32])
+    })
+    .await;
+    brokers[1].uses([2; 32]);
+    until(&operator, "it says another one", |s| contact(s, 1) == says([2; 32])).await;
+    let gone = brokers.remove(1);
+    let address = gone.address.clone();
+    let volume = gone.kill();
+    until(&operator, "it is forgotten", |s| matches!(contact(s, 1), Contact::Lost(_))).await;
+    let _again = Broker::start(1, SHARDS, &address, volume);
+    until(&operator, "another says nothing", |s| contact(s, 1) == Contact::Session(None)).await;
     operator.stop().await;
 }

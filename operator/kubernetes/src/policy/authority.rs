@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use holdfast_operator::tls::{PROPAGATION_S, Stage};
+use holdfast_operator::tls::{Stage, Waits};
+use holdfast_transport::Role;
 use k8s_openapi::jiff::Timestamp;
 
 use super::validate::Problem;
@@ -14,9 +15,11 @@ use crate::names::ROTATE_ANNOTATION;
 pub(super) const ROTATION_REFUSED: &str = "RotationRefused";
 /// The most of a value that is repeated to people, bytes.
 const VALUE_MAX: usize = 64;
+/// The most holders that are named to people in one list.
+const NAMED_MAX: usize = 8;
 /// The shortest time to the next look, so that a step that is due now and is not done is not
-/// looked at without a pause.
-const LOOK_MIN: Duration = Duration::from_secs(1);
+/// looked at without a pause. Who is waited for then is heard of without looking.
+const LOOK_MIN: Duration = Duration::from_secs(5);
 
 /// What a person asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +69,8 @@ fn refused(message: String) -> Problem {
 pub(super) struct Authority {
     pub(super) wish: Wish,
     pub(super) stage: Option<Stage>,
+    /// Who is waited for before the next step.
+    pub(super) waits: Waits,
 }
 
 impl Authority {
@@ -75,7 +80,7 @@ impl Authority {
             let message = "the certificates are not looked at yet";
             return Wanted::new(AUTHORITY_CURRENT, None, "Starting", message);
         };
-        let told = tell(stage);
+        let told = tell(stage, &self.waits);
         if let Some(refused) = &self.wish.refused {
             let message = format!("{}; {told}", refused.message);
             return Wanted::new(AUTHORITY_CURRENT, false, refused.reason, message);
@@ -96,25 +101,47 @@ impl Authority {
     }
 }
 
-fn tell(stage: Stage) -> String {
+fn tell(stage: Stage, waits: &Waits) -> String {
     match stage {
         Stage::Prepared { made_s, until_s } => format!(
-            "the next authority, made at {}, is trusted, and signs all certificates from {} on; \
-             the one before is to be trusted until {}",
+            "the next authority, made at {}, is trusted; it signs all certificates once every \
+             broker is known to trust it, and the one before is trusted for one step more{}",
             at(made_s),
-            at(until_s),
-            at(until_s.saturating_add(PROPAGATION_S)),
+            tell_waits(waits, until_s),
         ),
         Stage::Promoted { made_s, until_s } => format!(
-            "the authority made at {} signs all certificates; one before it is trusted until {}",
+            "the authority made at {} signs all certificates; one before it is trusted until \
+             every broker is known to use its new certificate{}",
             at(made_s),
-            at(until_s),
+            tell_waits(waits, until_s),
         ),
         Stage::Alone { made_s } => format!(
             "the authority made at {} signs all certificates, and no other is trusted",
             at(made_s)
         ),
     }
+}
+
+/// Who is waited for, and for how long.
+fn tell_waits(waits: &Waits, until_s: i64) -> String {
+    let until = at(until_s);
+    let away: Vec<Role> = waits.away.iter().chain(&waits.awaited).copied().collect();
+    let told = [
+        (&waits.behind, "waited for while it uses the certificates from before".to_owned()),
+        (&away, format!("not connected: waited for until {until}")),
+        (&waits.untold, format!("of a release that does not tell: waited for until {until}")),
+    ];
+    let told = told.iter().filter(|(roles, _)| !roles.is_empty());
+    told.map(|(roles, why)| format!("; {}: {why}", names(roles))).collect()
+}
+
+fn names(roles: &[Role]) -> String {
+    let named: Vec<String> = roles.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = match roles.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    named.join(", ") + &more
 }
 
 fn at(second: i64) -> String {
@@ -126,6 +153,9 @@ fn at(second: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_operator::tls::PROPAGATION_S;
+    use holdfast_protocol::BrokerId;
+
     use super::*;
 
     fn time(text: &str) -> Timestamp {
@@ -156,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn the_condition_says_which_authority_there_is_and_when_the_next_step_is() {
+    fn the_condition_says_which_authority_there_is_and_who_is_waited_for() {
         let made_s = time("2026-11-23T23:00:00Z").as_second();
-        let of = |stage, wish| Authority { wish, stage };
+        let of = |stage, wish| Authority { wish, stage, ..Authority::default() };
         let until_s = made_s + PROPAGATION_S;
         let prepared = Stage::Prepared { made_s, until_s };
         let promoted = Stage::Promoted { made_s, until_s: until_s + PROPAGATION_S };
         let table = [
             (None, None, "Starting", ""),
-            (Some(prepared), Some(false), "Rotating", "from 2026-11-23T23:10:00Z on"),
-            (Some(promoted), Some(false), "Rotating", "trusted until 2026-11-23T23:20:00Z"),
+            (Some(prepared), Some(false), "Rotating", "once every broker is known to trust it"),
+            (Some(promoted), Some(false), "Rotating", "one before it is trusted until every"),
             (Some(Stage::Alone { made_s }), Some(true), "Current", "no other is trusted"),
         ];
         for (stage, holds, reason, words) in table {
@@ -176,6 +206,22 @@ mod tests {
             let reason = if stage.is_some() { ROTATION_REFUSED } else { "Starting" };
             assert_eq!((bad.holds, bad.reason), (holds.map(|_| false), reason), "{bad:?}");
             assert!(bad.message.contains(words), "what is under way is told too: {bad:?}");
+        }
+        let brokers =
+            |ids: std::ops::Range<u32>| ids.map(|id| Role::Broker(BrokerId(id))).collect();
+        let waits = Waits {
+            behind: brokers(0..2),
+            awaited: brokers(2..3),
+            away: brokers(3..4),
+            untold: brokers(4..14),
+        };
+        let told = Authority { waits, ..of(Some(prepared), Wish::default()) }.condition().message;
+        for words in [
+            "; broker 0, broker 1: waited for while",
+            "; broker 3, broker 2: not connected: waited for until 2026-11-23T23:10:00Z",
+            "broker 11 and 2 more: of a release",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
         }
         let ahead = Wish { again_s: Some(made_s + 9), ..Wish::default() };
         assert_eq!(of(Some(prepared), ahead).due_in(made_s), Some(Duration::from_secs(9)));

@@ -2,14 +2,17 @@
 //! alone and one that all brokers mount.
 //!
 //! What to change follows from what was read, and is written only over just that: two operators,
-//! or one with a stale watch, never replace each other's authority.
+//! or one with a stale watch, never replace each other's authority. Nor does the operator itself use
+//! anything but what was read: by a late watch it would go back behind a step that all others took.
+//!
+//! Of the two operators the active one alone holds certificates; another reads them when it takes over.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holdfast_operator::tls::{self, Bundle, Files, Renewal};
+use holdfast_operator::tls::{self, Bundle, Files, Renewal, Use, Uses};
 use holdfast_protocol::BrokerId;
-use holdfast_transport::{Credentials, Identity, Role, Tls};
+use holdfast_transport::{Credentials, Identity, InUse, Role, Tls};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
@@ -68,6 +71,18 @@ impl OperatorTls {
         Ok(tls)
     }
 
+    /// Whether `credentials` are what connections to the brokers of a policy are made with.
+    fn uses(&self, key: &Key, credentials: Option<&Credentials>) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).map(|(known, _)| known) == credentials
+    }
+
+    /// What connections to the brokers of a policy are made with, where there is something.
+    fn in_use(&self, key: &Key) -> Option<InUse> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).map(|(_, tls)| tls.in_use())
+    }
+
     /// Forgets a policy.
     pub(crate) fn forget(&self, key: &Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -110,18 +125,36 @@ pub(super) async fn run(
         brokers: cache::get(&ctx.cache.secrets, &brokers_key(key)),
     };
     let mut bundle = told.bundle();
-    if tls::renew(&bundle, &wanted, now_s())?.is_some() {
+    let mut uses = uses(observed, ctx);
+    let in_use = ctx.tls.uses(key, bundle.credentials(Role::Operator).as_ref());
+    if !in_use || tls::renew(&bundle, &wanted, &uses, now_s())?.is_some() {
         // The watch may be late: what is changed is changed from what is read now.
         let there = read(key, ctx).await?;
         bundle = there.bundle();
-        if let Some(renewal) = tls::renew(&bundle, &wanted, now_s())? {
+        if let Some(renewal) = tls::renew(&bundle, &wanted, &uses, now_s())? {
             write(observed, &there, &renewal, ctx).await?;
             bundle = renewal.bundle;
         }
     }
-    *authority = Authority { wish, stage: bundle.stage() };
-    let credentials = bundle.credentials(Role::Operator).ok_or(Error::Missing)?;
-    ctx.tls.with(key, credentials)
+    let credentials = bundle.credentials(Role::Operator).ok_or(Error::Missing);
+    let tls = credentials.and_then(|credentials| ctx.tls.with(key, credentials));
+    if let Ok(tls) = &tls {
+        uses.insert(Role::Operator, Use::Told(tls.in_use()));
+    }
+    let waits = bundle.waits(&wanted, &uses);
+    *authority = Authority { wish, stage: bundle.stage(), waits };
+    tls
+}
+
+/// What holders tell of the certificates that they use. Without sessions nobody has told anything yet.
+fn uses(observed: &Observed, ctx: &Context) -> Uses {
+    let now = tokio::time::Instant::now();
+    let mut uses =
+        observed.running.as_ref().map(|view| view.snapshot.uses(now)).unwrap_or_default();
+    if let Some(in_use) = ctx.tls.in_use(&observed.key) {
+        uses.insert(Role::Operator, Use::Told(in_use));
+    }
+    uses
 }
 
 fn now_s() -> i64 {

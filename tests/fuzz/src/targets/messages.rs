@@ -30,6 +30,12 @@ fn seeds() -> Vec<Vec<u8>> {
     let to_broker = |message| control::ToBroker { message: Some(message) }.encode_to_vec();
     let from_broker = |message| control::FromBroker { message: Some(message) }.encode_to_vec();
     use control::{from_broker, to_broker};
+    let certificates = control::CertificatesInUse {
+        authorities: vec![vec![1; 32].into(), vec![2; 32].into()],
+        leaf: vec![3; 32].into(),
+    };
+    let beat = control::Heartbeat { sequence: 1, certificates: Some(certificates.clone()) };
+    let hello = control::BrokerHello { certificates: Some(certificates), ..Default::default() };
     let records = control::Records { records: vec![(&record).into()] };
     let topic = command::Topic {
         id: vec![7; 16].into(),
@@ -42,6 +48,8 @@ fn seeds() -> Vec<Vec<u8>> {
         tagged(0, to_broker(to_broker::Message::Records(records))),
         tagged(0, to_broker(to_broker::Message::Cluster(replica::cluster()))),
         tagged(1, from_broker(from_broker::Message::Reports(replica::reports()))),
+        tagged(1, from_broker(from_broker::Message::Hello(hello))),
+        tagged(1, from_broker(from_broker::Message::Heartbeat(beat))),
         tagged(2, replica::fetches().encode_to_vec()),
         tagged(3, replica::answers().encode_to_vec()),
         tagged(4, control::DeclareTopicRequest { topic: Some(topic) }.encode_to_vec()),
@@ -57,6 +65,7 @@ fn run(input: &[u8]) {
         0 => to_broker(bytes),
         1 => {
             if let Ok(message) = control::FromBroker::decode(bytes) {
+                drop(convert::certificates(&message));
                 let _ = convert::input(BrokerId(1), message);
             }
         }
