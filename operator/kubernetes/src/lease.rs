@@ -109,6 +109,16 @@ impl Election {
         self.held.is_some_and(|held| now.duration_since(held) < GIVE_UP_AFTER)
     }
 
+    /// Until the next round: where it is held, never past the moment at which it is to be given up.
+    fn pause(&self, now: Instant, failed: bool, jitter: Duration) -> Duration {
+        let left = self.held.map(|held| GIVE_UP_AFTER.saturating_sub(now.duration_since(held)));
+        match left.filter(|left| !left.is_zero()) {
+            Some(left) if failed => (RETRY_AFTER + jitter).min(left),
+            Some(left) => (RENEW_EVERY + jitter).min(left),
+            None => LOOK_EVERY + jitter,
+        }
+    }
+
     /// The Lease as it is to be written over `current`.
     fn written(&self, settings: &Settings, current: Option<Lease>, at: Timestamp) -> Lease {
         let mut lease = current.unwrap_or_default();
@@ -185,8 +195,9 @@ impl Competitor {
                 }
             };
             self.tell();
+            let jitter = self.jitter();
             tokio::select! {
-                () = sleep(self.pause(failed)) => {}
+                () = sleep(self.election.pause(Instant::now(), failed, jitter)) => {}
                 () = stop.cancelled() => {}
             }
             self.tell();
@@ -242,22 +253,14 @@ impl Competitor {
         });
     }
 
-    /// Until the next round; never past the moment at which the lease is to be given up.
-    fn pause(&mut self, failed: bool) -> Duration {
+    /// So that those who wait do not do it in step.
+    fn jitter(&mut self) -> Duration {
         self.rounds = self.rounds.wrapping_add(1);
         let seed =
             self.settings.identity.bytes().fold(self.rounds, |seed, byte| {
                 seed.wrapping_mul(31).wrapping_add(u32::from(byte))
             });
-        let jitter = JITTER_MAX * (seed % 64) / 64;
-        match self.election.held {
-            Some(held) => {
-                let left = GIVE_UP_AFTER.saturating_sub(held.elapsed());
-                let pause = if failed { RETRY_AFTER } else { RENEW_EVERY };
-                (pause + jitter).min(left)
-            }
-            None => LOOK_EVERY + jitter,
-        }
+        JITTER_MAX * (seed % 64) / 64
     }
 
     async fn release(&self) -> Result<(), Error> {
@@ -328,6 +331,23 @@ mod tests {
         election.wrote(start + Duration::from_secs(9));
         election.lost();
         assert!(!election.holds(start + Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn no_round_follows_another_without_a_pause_but_the_one_that_gives_up() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut election = Election::new("a".to_owned());
+        let jitter = Duration::from_millis(7);
+        assert_eq!(election.pause(start, true, jitter), LOOK_EVERY + jitter);
+        election.wrote(start);
+        assert_eq!(election.pause(at(0), false, jitter), RENEW_EVERY + jitter);
+        assert_eq!(election.pause(at(900), true, jitter), RETRY_AFTER + jitter);
+        assert_eq!(election.pause(at(1_950), true, jitter), Duration::from_millis(50));
+        // However long the API server has been away since it was held.
+        for ms in [2_000, 2_001, 60_000] {
+            assert_eq!(election.pause(at(ms), true, jitter), LOOK_EVERY + jitter, "{ms}");
+        }
     }
 
     #[test]
