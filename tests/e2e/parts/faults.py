@@ -13,6 +13,8 @@ SILENT_MS = DETECTION_MS + 1000
 MOVED_MS = 500
 # Until another operator has the Lease, and has heard brokers out.
 TAKEOVER_MS = 4000
+# Lines in an operator's log, whatever is not there.
+LOGGED_PER_S = 20
 ALL = {}
 
 
@@ -165,6 +167,20 @@ def stop_api(result):
             cluster("start-api")
         story.recovered()
         truth.wait_for(story.policy, story.topic)
+        result.notes.append(f"at most {most_lines(at)} lines in an operator's log")
+
+
+def most_lines(since):
+    """The most that an operator has logged since then, in lines: who retries without a pause tells so here."""
+    seconds = int(time.time() - since) + 1
+    logs = [
+        kubectl("logs", each["metadata"]["name"], f"--since={seconds}s", namespace=rig.SYSTEM)
+        for each in rig.operators()
+    ]
+    most = max(log.count("\n") for log in logs)
+    if most > LOGGED_PER_S * seconds:
+        raise Failed(f"an operator logged {most} lines in {seconds} s")
+    return most
 
 
 def pods(policy):
