@@ -7,7 +7,7 @@
 pub(crate) mod admin;
 mod asks;
 mod cluster;
-mod frames;
+pub(crate) mod frames;
 mod groups;
 mod service;
 
@@ -51,6 +51,7 @@ pub(crate) enum Asker {
     Reader(StreamId),
     Member(Tag, Question),
     Admin(Deed),
+    Waiter(usize),
 }
 
 /// Which request of a member: its number, and its attempt.
@@ -123,8 +124,13 @@ impl Door {
 
     /// Whether somebody waits whose answer nobody else rings for.
     fn waits(&self) -> bool {
-        let unrung = |asker: &Asker| !matches!(asker, Asker::Member(..));
+        let unrung = |asker: &Asker| !matches!(asker, Asker::Member(..) | Asker::Waiter(_));
         self.links.values().any(|link| link.waits.values().any(unrung)) || !self.later.is_empty()
+    }
+
+    /// Whether this connection is there still.
+    pub(crate) fn has_link(&self, of: usize) -> bool {
+        self.links.contains_key(&of)
     }
 
     /// A connection is reset: what the door has not read of it, it never reads.
@@ -136,11 +142,14 @@ impl Door {
 
     /// Lets the door do all that there is to do until `now_ms`; gives the frames that it wrote.
     fn run(&mut self, now_ms: u64) -> Result<Vec<(Asker, Bytes)>, String> {
+        let (begun, begun_ms) = self.begun;
+        let until = begun + Duration::from_millis(now_ms.saturating_sub(begun_ms));
+        // What comes only now must not be taken as of when the clock stood still.
+        let before = until.checked_sub(Duration::from_millis(1)).unwrap_or(until);
+        self.runtime.block_on(async { tokio::time::sleep_until(before).await });
         for link in self.links.values_mut() {
             link.write();
         }
-        let (begun, begun_ms) = self.begun;
-        let until = begun + Duration::from_millis(now_ms.saturating_sub(begun_ms));
         self.runtime.block_on(async { tokio::time::sleep_until(until).await });
         self.later.extend(self.service.take_asked());
         let mut answers = Vec::new();
@@ -239,7 +248,7 @@ impl World {
     /// Rings it where somebody waits for it.
     pub(crate) fn ring_if_awaited(&mut self, broker: u32) {
         let process = self.brokers[broker as usize].process.as_ref();
-        if process.is_some_and(|process| process.door.waits()) {
+        if process.is_some_and(|process| process.door.waits()) || self.has_news(broker) {
             self.ring(broker);
         }
     }

@@ -1,5 +1,7 @@
 //! Simulated readers: one that reads pieces here and there, and one that reads all of a log, so
-//! slowly that it is cleaned meanwhile.
+//! slowly that it is cleaned meanwhile. Those that wait for more to read are in `wait`.
+
+pub(crate) mod wait;
 
 use bytes::Bytes;
 use holdfast_log::Entries;
@@ -42,6 +44,7 @@ impl World {
                 }
             }
         }
+        self.await_more()?;
         self.after(40, Event::Read);
         Ok(())
     }

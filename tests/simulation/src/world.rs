@@ -19,6 +19,7 @@ use crate::member::Member;
 use crate::moves::Wants;
 use crate::operator::{Operator, Session};
 use crate::reader::Slow;
+use crate::reader::wait::{WAITERS, Waiter};
 use crate::shape::Shape;
 use crate::store::Store;
 use crate::watch::Watch;
@@ -77,6 +78,7 @@ pub(crate) struct World {
     pub(crate) members: Vec<Member>,
     pub(crate) admin: Admin,
     pub(crate) slow: Option<Slow>,
+    pub(crate) waiters: [Option<Waiter>; WAITERS],
     pub(crate) shape: Shape,
     pub(crate) wants: Wants,
     pub(crate) faults: Faults,
@@ -151,6 +153,7 @@ impl World {
             members: Member::all(),
             admin: Admin::default(),
             slow: None,
+            waiters: [None; WAITERS],
             shape,
             wants,
             losses: Losses::default(),

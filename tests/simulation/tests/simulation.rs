@@ -18,13 +18,13 @@ const REGRESSIONS: [u64; 6] = [
     1_795_455_651_000_236,
     // A member committed in a generation that ended before it had an assignment.
     1_795_455_651_000_802, // A leader can't read its log for a follower.
-    1314,                  // A checkpoint can't be written.
-    2007,
+    7104,                  // A checkpoint can't be written.
+    7006,
 ];
 /// Seeds of the bounded share.
 const SEEDS: u64 = 150;
 /// Faults that the share must meet at least once.
-const FAULTS: [&str; 47] = [
+const FAULTS: [&str; 49] = [
     "administered by a door",
     "ambiguous write",
     "answers to members by a door",
@@ -44,6 +44,8 @@ const FAULTS: [&str; 47] = [
     "pieces read by a door",
     "possible loss told",
     "power cut",
+    "readers that waited",
+    "readers that were given what came",
     "reads failed",
     "records adopted",
     "restart",

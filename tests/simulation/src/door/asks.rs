@@ -32,7 +32,7 @@ impl World {
         let from = Offset(self.dice.below(known.0 + 1));
         let (name, reader) = (topic_name(stream.topic), self.clients.len());
         self.ask_door(broker, reader, Asker::Reader(stream), false, |id| {
-            frames::fetch(id, &name, stream, from)
+            frames::fetch(id, &name, (stream, from), 0)
         });
     }
 
@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Writes a request to the door, or a part of it only, when the connection is lost.
-    pub(super) fn ask_door(
+    pub(crate) fn ask_door(
         &mut self,
         broker: u32,
         of: usize,
@@ -137,6 +137,7 @@ impl World {
                 let delay = 1 + self.dice.below(4);
                 self.after(delay, Event::MemberFound { member, attempt, broker: found });
             }
+            Asker::Waiter(number) => self.wait_ended(number, frame)?,
             Asker::Admin(deed) => self.deed_answered(broker, deed, frame)?,
             Asker::Member(tag, question) => self.group_answered(broker, tag, question, frame)?,
             Asker::Producer { client, attempt, value } => {

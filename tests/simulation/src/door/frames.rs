@@ -17,6 +17,8 @@ const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
 /// Bytes that a reader asks for.
 const READ_BYTES: i32 = 64 * 1024;
+/// Bytes that one asks for who waits, so that the answer fits into a connection.
+const AWAITED_BYTES: i32 = 16 * 1024;
 /// How long a producer lets a broker wait for commitment, ms.
 const PATIENCE_MS: i32 = 30_000;
 
@@ -95,18 +97,24 @@ pub(crate) fn produced(frame: Bytes) -> Option<Result<Appended, AppendError>> {
     Some(outcome)
 }
 
-/// Reads a piece of a stream from an offset on, without waiting.
-pub(crate) fn fetch(id: i32, topic: &str, stream: StreamId, from: Offset) -> Option<Bytes> {
+/// Reads a piece of a stream from an offset on; where there is nothing, it waits for so long, ms.
+pub(crate) fn fetch(
+    id: i32,
+    topic: &str,
+    (stream, from): (StreamId, Offset),
+    wait_ms: u64,
+) -> Option<Bytes> {
+    let bytes = if wait_ms == 0 { READ_BYTES } else { AWAITED_BYTES };
     let partition = FetchPartition::default()
         .with_partition(index(stream))
         .with_current_leader_epoch(-1)
         .with_fetch_offset(i64::try_from(from.0).ok()?)
-        .with_partition_max_bytes(READ_BYTES);
+        .with_partition_max_bytes(bytes);
     let topic = FetchTopic::default().with_topic(named(topic)).with_partitions(vec![partition]);
     let request = FetchRequest::default()
-        .with_max_wait_ms(0)
-        .with_min_bytes(0)
-        .with_max_bytes(READ_BYTES)
+        .with_max_wait_ms(i32::try_from(wait_ms).ok()?)
+        .with_min_bytes(i32::from(wait_ms > 0))
+        .with_max_bytes(bytes)
         .with_session_id(0)
         .with_session_epoch(-1)
         .with_topics(vec![topic]);
