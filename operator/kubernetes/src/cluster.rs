@@ -51,6 +51,11 @@ impl Blueprint<'_> {
     }
 
     fn peer(&self, broker: u32) -> String {
+        // Brokers of a test have no names in DNS.
+        #[cfg(test)]
+        if let Some(peer) = crate::tests::peer(&self.key.name, broker) {
+            return peer;
+        }
         format!("{}:{PEER_PORT}", self.host(broker))
     }
 

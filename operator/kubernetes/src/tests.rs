@@ -4,4 +4,7 @@ mod converge;
 mod fake;
 mod lease;
 mod losses;
+mod rotation;
 mod store;
+
+pub(crate) use rotation::peer;
