@@ -310,7 +310,12 @@ impl Planner {
         }
         shard.leader_restarted = report.shows_restart_in(epoch);
         let serves = report.leading && report.leads_epoch == epoch;
-        if serves && let Some(done) = self.failovers.serving(shard_id, id, now) {
+        // While another is elected, the one before says that it serves still.
+        let is_last = shard.next_record().is_none_or(|next| next.epoch == epoch);
+        if serves
+            && is_last
+            && let Some(done) = self.failovers.serving(shard_id, id, now)
+        {
             self.tell(Event::FailoverCompleted(done));
         }
     }

@@ -1,6 +1,6 @@
 //! A broker that is about to stop waits for whoever took over, as long as that can serve.
 
-use holdfast_operator_core::{Action, Input, Planner, Report, Time, WriteOutcome};
+use holdfast_operator_core::{Action, Event, Input, Planner, Report, Time, WriteOutcome};
 use holdfast_protocol::{BrokerId, Epoch, Start};
 
 use crate::{SHARD, drain, member, record, report, starting, tell};
@@ -21,8 +21,8 @@ fn settle(planner: &mut Planner) -> Option<BrokerId> {
     }
 }
 
-/// The first broker leads and is about to stop; another one was elected and does not serve yet.
-fn moving() -> (Planner, BrokerId) {
+/// All are there, and the first leads.
+fn there() -> Planner {
     let mut planner = starting(record(1, &[0, 1, 2]));
     for id in 0..3 {
         let broker = BrokerId(id.into());
@@ -32,6 +32,12 @@ fn moving() -> (Planner, BrokerId) {
         tell(&mut planner, id, report, true, Time(0));
     }
     settle(&mut planner);
+    planner
+}
+
+/// The first broker leads and is about to stop; another one was elected and does not serve yet.
+fn moving() -> (Planner, BrokerId) {
+    let mut planner = there();
     planner.handle(Input::PrepareStop { broker: BrokerId(0) }, Time(0));
     let next = settle(&mut planner).expect("another one is elected");
     assert_ne!(next, BrokerId(0));
@@ -54,6 +60,23 @@ fn it_goes_once_the_next_leader_serves() {
     };
     tell(&mut planner, id, serving, false, Time(1));
     assert!(planner.is_vacated(BrokerId(0)));
+}
+
+#[test]
+fn what_it_still_serves_while_another_is_elected_ends_nothing() {
+    let mut planner = there();
+    planner.handle(Input::PrepareStop { broker: BrokerId(0) }, Time(0));
+    drain(&mut planner);
+    // The election is on its way to the store, and it serves in the epoch before.
+    let serving = Report { record: Some(record(1, &[0, 1, 2])), ..report(0) };
+    tell(&mut planner, 0, serving, false, Time(1));
+    let told = drain(&mut planner)
+        .into_iter()
+        .any(|action| matches!(action, Action::Tell(Event::FailoverCompleted(_))));
+    assert!(!told, "nobody else serves yet");
+    planner.handle(Input::Written { shard: SHARD, outcome: WriteOutcome::Done }, Time(2));
+    settle(&mut planner);
+    assert!(!planner.is_vacated(BrokerId(0)), "nobody else serves yet");
 }
 
 #[test]
