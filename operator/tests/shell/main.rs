@@ -242,7 +242,12 @@ async fn a_new_operator_finds_everything_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let brokers = brokers();
     let first = operator(&brokers, DETECTION_MS, store(directory.path())).await;
-    until(&first, "ready", Snapshot::is_ready).await;
+    // It writes down which starts of the brokers it knows, ready or not.
+    let all_noted = |record: &ShardRecord| record.starts.len() == brokers.len();
+    until(&first, "ready, with all starts noted", |s| {
+        s.is_ready() && s.status.shards[0].record.as_ref().is_some_and(all_noted)
+    })
+    .await;
     first.stop().await;
     let before = store(directory.path()).list().await.unwrap();
     assert_eq!(before.len(), SHARDS as usize);
