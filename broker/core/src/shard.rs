@@ -84,7 +84,7 @@ pub struct Shard {
     /// Entries that this leader encoded but did not hand to the log yet.
     buffer: Encoder,
     next: Position,
-    /// The commit position that a leader told first.
+    /// The commit position that a leader told first which had committed something itself.
     told: Option<Position>,
     outputs: VecDeque<Output>,
     changes: VecDeque<Change>,
@@ -282,10 +282,20 @@ impl Shard {
 
     /// The leader answers.
     pub fn handle_answer(&mut self, from: BrokerId, answer: Answer, now_ms: u64) {
-        if let Outcome::Data { committed, .. } = &answer.outcome {
-            self.told.get_or_insert(*committed);
-        }
+        let told = if let Outcome::Data { committed, .. } = &answer.outcome {
+            Some((answer.key.epoch, *committed))
+        } else {
+            None
+        };
         self.replica.handle_answer(from, answer, now_ms);
+        // A leader that has committed nothing in its own epoch may not know what was before.
+        let began = self.replica.history().epochs().last().copied();
+        if let (Some((epoch, committed)), Some((last, start))) = (told, began)
+            && epoch == last
+            && committed > start
+        {
+            self.told.get_or_insert(committed);
+        }
         self.settle(now_ms);
     }
 

@@ -315,6 +315,24 @@ fn a_state_is_current_once_it_has_what_the_leader_tells_first() {
 }
 
 #[test]
+fn what_a_leader_tells_that_has_not_committed_anything_makes_no_state_current() {
+    let mut shard = shard();
+    shard.handle_record(record(2, 1), 0);
+    let key = |position, last| FetchKey { epoch: Epoch(2), position, last_epoch: Epoch(last) };
+    let data = |key: FetchKey, entries: Vec<u8>, committed, next| {
+        let outcome = Outcome::Data { entries: entries.into(), committed, next };
+        Answer { key, outcome }
+    };
+    // All brokers were started anew: nobody knows yet that the first entry was committed.
+    let first = data(key(Position(0), 0), start_of(1, 0), Position(0), Position(1));
+    shard.handle_answer(BrokerId(1), first, 0);
+    assert!(!shard.is_current(), "the leader does not know what is committed");
+    let second = data(key(Position(1), 1), start_of(2, 1), Position(2), Position(2));
+    shard.handle_answer(BrokerId(1), second, 0);
+    assert!(shard.is_current());
+}
+
+#[test]
 fn a_committed_entry_that_no_leader_writes_stops_the_replica_and_nothing_else() {
     let garbled = Draft::command(Kind::CommitOffsets, b"\xff\xff garbled");
     let sparse = Draft {
