@@ -20,6 +20,9 @@ const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 const RETENTION_MS: u64 = 5_000;
 /// How often the log is cleaned, ms.
 const CLEAN_MS: u64 = 10_000;
+/// Of topics that were deleted, so many cursors of a group, of so many groups, go in one pass.
+const CURSORS_AT_ONCE: usize = 1_000;
+const GROUPS_AT_ONCE: usize = 100;
 /// Entries looked at in one pass of retention over one stream.
 const RETENTION_ENTRIES_MAX: usize = 10_000;
 /// A full disk is tried again after this, ms.
@@ -200,12 +203,31 @@ impl<E: Effects> Driver<E> {
         self.core.handle_cleaned(self.log.clean_point());
     }
 
-    /// Drops the streams of topics that were deleted.
+    /// Drops the streams of topics that were deleted, and what groups have read of them.
     fn drop_deleted(&mut self) {
         if self.core.accepts().is_err() {
             return;
         }
         let catalog = self.effects.catalog();
+        let groups = self.core.state().groups();
+        let read = groups.filter_map(|(group, kept)| {
+            let streams = kept.cursors.keys().filter(|id| catalog.is_deleted(id.topic));
+            let wire = |id: &StreamId| command::Stream {
+                topic: id.topic.0.to_vec().into(),
+                partition: id.partition,
+            };
+            let streams: Vec<_> = streams.take(CURSORS_AT_ONCE).map(wire).collect();
+            let group = group.clone();
+            (!streams.is_empty()).then_some(command::DropOffsets {
+                group,
+                streams,
+                group_too: false,
+            })
+        });
+        let read: Vec<_> = read.take(GROUPS_AT_ONCE).collect();
+        for command in read {
+            let _ = self.core.command(Kind::DropOffsets, &command);
+        }
         let streams = self.core.state().streams().map(|(id, _)| *id);
         let gone: Vec<StreamId> = streams.filter(|id| catalog.is_deleted(id.topic)).collect();
         for id in gone {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::batch::{self, Stamp};
 use holdfast_core::replica::{Answer, Fetch, FetchKey, IsrRequest, Settings};
-use holdfast_core::state::CatalogState;
+use holdfast_core::state::{CatalogState, Command, State};
 use holdfast_log::{Boot, CheckpointJob, Config, Disk, FlushJob, Meta, ShardLog};
-use holdfast_protocol::entry::{Draft, Entries, Kind};
+use holdfast_protocol::entry::{Draft, Entries, Header, Kind};
+use holdfast_protocol::group::{CommitOffset, CommitOffsets, Generation, Request};
 use holdfast_protocol::{
-    BrokerId, Epoch, FlushMode, Incarnation, Member, Position, ShardId, ShardRecord, Version,
-    command, control,
+    BrokerId, Epoch, FlushMode, Incarnation, Member, Offset, Position, ShardId, ShardRecord,
+    Version, command, control,
 };
 use holdfast_protocol::{StreamId, TopicId};
 use holdfast_service::{Append, AppendError, Appended, Durability};
@@ -25,7 +26,7 @@ use prost::Message;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{AppendCommand, Driver, Effects, Input};
+use super::{AppendCommand, Ask, Driver, Effects, Input};
 
 const SHARD: ShardId = ShardId(3);
 const ME: BrokerId = BrokerId(0);
@@ -49,6 +50,7 @@ struct Stage {
     hears: BTreeSet<BrokerId>,
     resigned: RefCell<Vec<Epoch>>,
     fetches: Vec<Fetch>,
+    catalog: Arc<CatalogState>,
 }
 
 impl Effects for Stage {
@@ -93,7 +95,7 @@ impl Effects for Stage {
     fn publish_catalog(&self, _: CatalogState) {}
     fn catalog_is_current(&self) {}
     fn catalog(&self) -> Arc<CatalogState> {
-        Arc::default()
+        Arc::clone(&self.catalog)
     }
     fn stop_process(&self, error: &dyn Error) -> ! {
         panic!("the process would stop: {error}");
@@ -416,4 +418,60 @@ fn who_waits_to_hear_of_a_gap_costs_one_entry_a_turn() {
         let told = answer.try_recv().unwrap();
         assert!(matches!(told, Err(AppendError::OutOfOrderSequence { expected: 1, .. })));
     }
+}
+
+/// A catalog in which this topic was deleted.
+fn without(topic: TopicId) -> Arc<CatalogState> {
+    let mut state = State::default();
+    let body = command::DeleteTopic { id: topic.0.to_vec().into() }.encode_to_vec();
+    let mut bytes = Vec::new();
+    Draft::command(Kind::DeleteTopic, &body).encode(Epoch(1), Position(0), &mut bytes);
+    let header = Header::verify(&bytes).unwrap();
+    state.apply(&Command::new(header, &Bytes::from(body))).unwrap();
+    Arc::new(state.catalog().clone())
+}
+
+/// A group without members says how far it has come.
+fn commit(driver: &mut Driver<Stage>, topic: TopicId) {
+    let offset = CommitOffset {
+        stream: StreamId { topic, partition: 0 },
+        offset: Offset(5),
+        leader_epoch: -1,
+        metadata: String::new(),
+    };
+    let request = Request::CommitOffsets(CommitOffsets {
+        group: "readers".to_owned(),
+        generation: Generation::NONE,
+        member: String::new(),
+        instance: None,
+        offsets: vec![offset],
+    });
+    let (reply, _) = oneshot::channel();
+    driver.handle(Input::Ask(Ask::Group(request, reply)));
+    driver.end_turn();
+}
+
+#[test]
+fn what_groups_read_of_deleted_topics_goes_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    make_log(dir.path());
+    let mut driver = open(dir.path());
+    driver.start();
+    driver.handle(Input::Record(ShardRecord { flush: FlushMode::Async, ..record(2, 0, &[0, 1]) }));
+    driver.end_turn();
+    follow(&mut driver);
+    let (gone, kept) = (TopicId([1; 16]), TopicId([2; 16]));
+    for topic in [gone, kept] {
+        commit(&mut driver, topic);
+    }
+    follow(&mut driver);
+    let cursors = |driver: &Driver<Stage>| {
+        let group = driver.core().state().group("readers");
+        group.map(|group| group.cursors.keys().map(|id| id.topic).collect::<Vec<_>>())
+    };
+    assert_eq!(cursors(&driver), Some(vec![gone, kept]));
+    driver.effects_mut().catalog = without(gone);
+    pass(&mut driver, 6_000);
+    follow(&mut driver);
+    assert_eq!(cursors(&driver), Some(vec![kept]));
 }

@@ -92,16 +92,13 @@ async fn one<S: Service>(
 }
 
 async fn fetch<S: Service>(call: &Call<S>, group: &str, asked: Asked) -> Result<Found, Code> {
-    let catalog = call.context().service.catalog();
-    let streams = asked.as_ref().map(|topics| {
-        let mut streams = Vec::new();
-        for (name, indexes) in topics {
-            let found = indexes.iter().filter_map(|index| find_stream(&catalog, name, *index));
-            streams.extend(found);
-        }
-        streams
-    });
-    let request = Request::FetchOffsets(FetchOffsets { group: group.to_owned(), streams });
+    let knows_all = |catalog: &Catalog| streams(catalog, &asked).all(|stream| stream.is_some());
+    let catalog = call.context().catalog_with(knows_all).await;
+    let knows_all = knows_all(&catalog);
+    // All that the group has, where something is asked for that may not be known yet.
+    let wanted =
+        (asked.is_some() && knows_all).then(|| streams(&catalog, &asked).flatten().collect());
+    let request = Request::FetchOffsets(FetchOffsets { group: group.to_owned(), streams: wanted });
     let fetched = ask(call, group, request, |answer| match answer {
         Answer::FetchOffsets(fetched) => Some(fetched),
         _ => None,
@@ -110,10 +107,30 @@ async fn fetch<S: Service>(call: &Call<S>, group: &str, asked: Asked) -> Result<
     let cursors = fetched.into_iter();
     let cursors: BTreeMap<StreamId, Option<FetchedCursor>> =
         cursors.map(|Fetched { stream, cursor }| (stream, cursor)).collect();
+    if !knows_all && !cursors.keys().all(|stream| is_known(&catalog, *stream)) {
+        // It may be the very one that is asked for: to say that nothing was read of it would have
+        // the group begin anew, or leave out what it has not read.
+        return Err(Code::CoordinatorLoadInProgress);
+    }
     Ok(match asked {
         Some(asked) => named(&catalog, asked, &cursors),
         None => all(&catalog, cursors),
     })
+}
+
+/// The streams that are asked for by name; nothing for one that is not in the catalog.
+fn streams<'a>(
+    catalog: &'a Catalog,
+    asked: &'a Asked,
+) -> impl Iterator<Item = Option<StreamId>> + 'a {
+    let topics = asked.iter().flatten();
+    topics.flat_map(move |(name, indexes)| {
+        indexes.iter().map(move |index| find_stream(catalog, name, *index))
+    })
+}
+
+fn is_known(catalog: &Catalog, stream: StreamId) -> bool {
+    catalog.by_id(stream.topic).is_some_and(|topic| topic.stream(stream.partition).is_some())
 }
 
 /// The cursors asked for; none where there is no such topic.

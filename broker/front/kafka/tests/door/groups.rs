@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holdfast_protocol::group::*;
-use holdfast_protocol::{BrokerId, Offset, StreamId};
+use holdfast_protocol::{BrokerId, Offset, StreamId, TopicId};
 use holdfast_service::GroupError;
 use kafka_protocol::ResponseError as Code;
 
@@ -132,6 +132,40 @@ async fn offsets_are_committed_fetched_and_dropped() {
     let answer = client.call(0, &samples::offset_delete(0)).await;
     let code = answer.topics[0].partitions[0].error_code;
     assert_eq!(code, Code::GroupSubscribedToTopic.code());
+}
+
+#[tokio::test]
+async fn what_this_broker_may_not_know_yet_is_not_told_to_be_unread() {
+    let (memory, _door, mut client) = opened().await;
+    let read = |stream| {
+        let cursor = FetchedCursor { offset: Offset(5), leader_epoch: 7, metadata: "m".into() };
+        Fetched { stream, cursor: Some(cursor) }
+    };
+    let known = stream(&memory, 0);
+    let another_topic = StreamId { topic: TopicId([9; 16]), ..known };
+    let another_partition = StreamId { partition: 7, ..known };
+    let mut request = samples::offset_fetch(9);
+    let topics = request.groups[0].topics.as_mut().unwrap();
+    topics[0].partition_indexes = vec![0, 7];
+    for (kept, code) in [
+        (vec![], 0),
+        (vec![known], 0),
+        (vec![known, another_topic], Code::CoordinatorLoadInProgress.code()),
+        (vec![known, another_partition], Code::CoordinatorLoadInProgress.code()),
+    ] {
+        let offset = if kept.is_empty() { -1 } else { 5 };
+        let kept = kept.into_iter().map(read).collect();
+        memory.state().group_answers = vec![Ok(Answer::FetchOffsets(kept))];
+        let answer = client.call(9, &request).await;
+        let Request::FetchOffsets(fetch) = asked(&memory) else { panic!("not a fetch") };
+        assert_eq!(fetch.streams, None, "all that the group has");
+        assert_eq!(answer.groups[0].error_code, code);
+        if code == 0 {
+            let partitions = answer.groups[0].topics[0].partitions.iter();
+            let offsets: Vec<i64> = partitions.map(|p| p.committed_offset).collect();
+            assert_eq!(offsets, [offset, -1]);
+        }
+    }
 }
 
 #[tokio::test]
