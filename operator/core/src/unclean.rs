@@ -4,10 +4,20 @@
 //! The elected replica is the only one in sync afterwards, below the minimum: nothing is
 //! committed until others have caught up with it, so no second loss can hide behind the first.
 
-use holdfast_protocol::{LossRange, Member, Position, ShardRecord};
+use holdfast_protocol::{LossRange, Member, Position, ShardRecord, Version};
 
 use crate::broker::Liveness;
 use crate::replica::{Holder, Standing, find, standing};
+
+/// Whether every in-sync replica that tells of another log tells so knowing this record. What is
+/// older may be of the log before the one that another operator took in.
+pub(crate) fn is_judged(record: &ShardRecord, holders: &[Holder<'_>]) -> bool {
+    let replaced =
+        record.isr.iter().filter(|member| standing(**member, holders) == Standing::Replaced);
+    let mut told = replaced.filter_map(|member| find(member.broker, holders)?.report);
+    let number = |version: Version| (version.generation, version.revision);
+    told.all(|report| number(report.version) >= number(record.version))
+}
 
 /// The record after an unclean election, if one may be held. `committed_seen` is the furthest
 /// commit position that a leader told before.

@@ -164,6 +164,9 @@ impl Planner {
         }
         let unclean = match self.policy.unclean_election {
             UncleanElection::Never => None,
+            UncleanElection::AllReported if !unclean::is_judged(record, holders) => {
+                return Decided::Wait;
+            }
             UncleanElection::AllReported => {
                 let seen = self.shards.get(&record.shard).map(|shard| shard.committed_seen);
                 unclean::elected(record, holders, seen.unwrap_or_default())

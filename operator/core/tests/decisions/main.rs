@@ -7,6 +7,7 @@ mod moves;
 mod names;
 mod silence;
 mod starts;
+mod unclean;
 mod wishes;
 
 use holdfast_operator_core::{Action, Input, Planner, Policy, Report, Time};
