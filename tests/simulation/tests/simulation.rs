@@ -10,16 +10,23 @@ use holdfast_simulation::{run, run_beyond};
 /// Seeds that failed where a fix was taken out, or that reach a line that few do. Each says why it
 /// is here. Whatever changes what a seed draws makes them others: then such seeds are looked for
 /// anew; the fixes have tests of their own.
-const REGRESSIONS: [u64; 6] = [
+const REGRESSIONS: [u64; 8] = [
     // What a power cut took of a replica that was being built was taken for cleaned.
-    3107, // A trim was counted twice while it waited to be committed.
+    3107,
+    // A trim was counted twice while it waited to be committed.
     1002,
     // A producer was told of a gap by a leader that was deposed, and stored a message twice.
     1_795_455_651_000_236,
     // A member committed in a generation that ended before it had an assignment.
-    1_795_455_651_000_802, // A leader can't read its log for a follower.
-    7104,                  // A checkpoint can't be written.
-    7006,
+    1_795_455_651_000_802,
+    // Doors opened before their broker knew the topics, and told groups to begin anew.
+    20_192,
+    // An unclean election was held by what a broker had told before it began anew.
+    20_662,
+    // A leader can't read its log for a follower.
+    20_057,
+    // A checkpoint can't be written.
+    20_029,
 ];
 /// Seeds of the bounded share.
 const SEEDS: u64 = 150;
