@@ -225,10 +225,7 @@ pub struct Failover {
     ))]
     pub detection_timeout: Duration,
 
-    /// What to do when no in-sync replica can lead. Never: the shard waits for a person, and
-    /// nothing acknowledged is lost. AllReported: wait until every in-sync replica has said
-    /// what it still has, and take the most complete; a loss is possible and is reported. The
-    /// default is Never in Sync mode and AllReported in Async mode.
+    /// What to do when no in-sync replica can lead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unclean_election: Option<UncleanElection>,
 }
@@ -243,7 +240,10 @@ impl Default for Failover {
     }
 }
 
-/// What to do when no member of the in-sync replicas can lead.
+/// What to do when no in-sync replica can lead. Never: the shard waits for a person, and
+/// nothing acknowledged is lost. AllReported: wait until every in-sync replica has said
+/// what it still has, and take the most complete; a loss is possible and is reported. The
+/// default is Never in Sync mode and AllReported in Async mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UncleanElection {
     /// Wait for a person.
