@@ -354,17 +354,26 @@ fn follow(driver: &mut Driver<Stage>) {
     driver.end_turn();
 }
 
+fn in_async(record: ShardRecord) -> ShardRecord {
+    ShardRecord { flush: FlushMode::Async, ..record }
+}
+
+/// A driver that leads in Async mode, and is followed.
+fn leading(dir: &Path) -> Driver<Stage> {
+    make_log(dir);
+    let mut driver = open(dir);
+    driver.start();
+    driver.handle(Input::Record(in_async(record(2, 0, &[0, 1]))));
+    driver.end_turn();
+    follow(&mut driver);
+    driver
+}
+
 #[test]
 fn that_a_sequence_has_a_gap_is_said_only_by_who_still_leads() {
-    let written = |record| ShardRecord { flush: FlushMode::Async, ..record };
     for deposed in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        make_log(dir.path());
-        let mut driver = open(dir.path());
-        driver.start();
-        driver.handle(Input::Record(written(record(2, 0, &[0, 1]))));
-        driver.end_turn();
-        follow(&mut driver);
+        let mut driver = leading(dir.path());
         let mut first = append(&mut driver, 0);
         follow(&mut driver);
         assert!(first.try_recv().unwrap().is_ok());
@@ -374,7 +383,7 @@ fn that_a_sequence_has_a_gap_is_said_only_by_who_still_leads() {
         let mut another = append(&mut driver, 3);
         assert_eq!(gap.try_recv(), Err(TryRecvError::Empty), "it may not lead any more");
         let expected = if deposed {
-            driver.handle(Input::Record(written(record(3, 1, &[0, 1]))));
+            driver.handle(Input::Record(in_async(record(3, 1, &[0, 1]))));
             driver.end_turn();
             [AppendError::NotLeader, AppendError::NotLeader]
         } else {
@@ -390,12 +399,7 @@ fn that_a_sequence_has_a_gap_is_said_only_by_who_still_leads() {
 #[test]
 fn who_waits_to_hear_of_a_gap_costs_one_entry_a_turn() {
     let dir = tempfile::tempdir().unwrap();
-    make_log(dir.path());
-    let mut driver = open(dir.path());
-    driver.start();
-    driver.handle(Input::Record(ShardRecord { flush: FlushMode::Async, ..record(2, 0, &[0, 1]) }));
-    driver.end_turn();
-    follow(&mut driver);
+    let mut driver = leading(dir.path());
     let _first = append(&mut driver, 0);
     let end = driver.core().replica().end();
     let mut answers = Vec::new();
@@ -454,12 +458,7 @@ fn commit(driver: &mut Driver<Stage>, topic: TopicId) {
 #[test]
 fn what_groups_read_of_deleted_topics_goes_with_them() {
     let dir = tempfile::tempdir().unwrap();
-    make_log(dir.path());
-    let mut driver = open(dir.path());
-    driver.start();
-    driver.handle(Input::Record(ShardRecord { flush: FlushMode::Async, ..record(2, 0, &[0, 1]) }));
-    driver.end_turn();
-    follow(&mut driver);
+    let mut driver = leading(dir.path());
     let (gone, kept) = (TopicId([1; 16]), TopicId([2; 16]));
     for topic in [gone, kept] {
         commit(&mut driver, topic);

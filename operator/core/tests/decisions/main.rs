@@ -47,7 +47,11 @@ fn starting(record: ShardRecord) -> Planner {
 }
 
 fn starting_at(record: ShardRecord, now: Time) -> Planner {
-    let policy = Policy {
+    Planner::new(policy(), vec![record], now, WRITER)
+}
+
+fn policy() -> Policy {
+    Policy {
         brokers: 3,
         staying: 3,
         replicas: 3,
@@ -57,8 +61,7 @@ fn starting_at(record: ShardRecord, now: Time) -> Planner {
         detection_timeout_ms: 3000,
         move_back_after_ms: 2000,
         unclean_election: UncleanElection::Never,
-    };
-    Planner::new(policy, vec![record], now, WRITER)
+    }
 }
 
 /// `broker` connects, in its start `counter`, and tells what it holds; the first of them leads.

@@ -5,7 +5,7 @@ use holdfast_protocol::{
     BrokerId, FlushMode, Incarnation, Member, ShardRecord, UncleanElection, Version,
 };
 
-use crate::{SHARD, WRITER, connect, drain, member, record, report, tell};
+use crate::{SHARD, WRITER, connect, drain, member, policy, record, report, tell};
 
 /// The log that the first broker began anew.
 fn renewed() -> Member {
@@ -33,15 +33,9 @@ fn writes(planner: &mut Planner) -> Vec<ShardRecord> {
 #[test]
 fn what_a_broker_told_before_it_began_anew_elects_nobody() {
     let policy = Policy {
-        brokers: 3,
-        staying: 3,
-        replicas: 3,
-        min_in_sync_replicas: 2,
-        shards: 1,
         flush: FlushMode::Async,
-        detection_timeout_ms: 3000,
-        move_back_after_ms: 2000,
         unclean_election: UncleanElection::AllReported,
+        ..policy()
     };
     let mut planner = Planner::new(policy, vec![record(1, &[0, 1])], Time(0), WRITER);
     for id in 0..3 {
