@@ -35,7 +35,7 @@ impl World {
     /// The newest record that anyone who runs knows of. A store that was restored is found to be
     /// behind with the next write, and so is what an operator wrote that died before it told
     /// anybody; until then nothing is wrong with who leads.
-    fn newest_alive(&self, shard: ShardId) -> Option<ShardRecord> {
+    pub(crate) fn newest_alive(&self, shard: ShardId) -> Option<ShardRecord> {
         let planners = self.operators.iter().filter_map(|operator| operator.planner.as_ref());
         let planned = planners.flat_map(|planner| planner.records()).filter(|r| r.shard == shard);
         let kept = self.kept(shard);

@@ -71,7 +71,7 @@ impl World {
 
     /// Those that are to have a shard, and of the catalog those that follow it, too.
     pub(crate) fn holders(&self, shard: ShardId) -> Vec<u32> {
-        let replicas = self.newest(shard).map(|record| record.replicas).unwrap_or_default();
+        let replicas = self.newest_alive(shard).map(|record| record.replicas).unwrap_or_default();
         let follows = |id: &u32| shard == ShardId::CATALOG && *id < self.wants.staying;
         self.machines().filter(|id| replicas.contains(&BrokerId(*id)) || follows(id)).collect()
     }

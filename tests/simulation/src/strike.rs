@@ -87,7 +87,9 @@ impl World {
 
     pub(crate) fn pause(&mut self, broker: u32, for_ms: u64) {
         self.faults.count("pause");
-        self.broker(broker).paused_until_ms = self.now() + for_ms;
+        // What waits for the end of a pause waits until then: no other one brings that forward.
+        let until = (self.now() + for_ms).max(self.broker(broker).paused_until_ms);
+        self.broker(broker).paused_until_ms = until;
     }
 
     pub(crate) fn isolate(&mut self, broker: u32, for_ms: u64) {
