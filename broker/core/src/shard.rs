@@ -84,8 +84,9 @@ pub struct Shard {
     /// Entries that this leader encoded but did not hand to the log yet.
     buffer: Encoder,
     next: Position,
-    /// The commit position that a leader told first which had committed something itself.
-    told: Option<Position>,
+    /// The commit position that the newest leader told first once it had committed something
+    /// itself, and its epoch. After a loss an older one may have told of more than there is.
+    told: Option<(Epoch, Position)>,
     outputs: VecDeque<Output>,
     changes: VecDeque<Change>,
 }
@@ -134,7 +135,7 @@ impl Shard {
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.replica.confirmed().is_some()
-            || self.told.is_some_and(|told| self.state.position() >= told)
+            || self.told.is_some_and(|(_, told)| self.state.position() >= told)
     }
 
     /// The next thing to do.
@@ -293,8 +294,9 @@ impl Shard {
         if let (Some((epoch, committed)), Some((last, start))) = (told, began)
             && epoch == last
             && committed > start
+            && self.told.is_none_or(|(of, _)| of < epoch)
         {
-            self.told.get_or_insert(committed);
+            self.told = Some((epoch, committed));
         }
         self.settle(now_ms);
     }

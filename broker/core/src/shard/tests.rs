@@ -333,6 +333,27 @@ fn what_a_leader_tells_that_has_not_committed_anything_makes_no_state_current() 
 }
 
 #[test]
+fn what_was_told_before_a_loss_is_not_waited_for() {
+    let mut shard = shard();
+    shard.handle_record(record(2, 1), 0);
+    let data = |epoch, (position, last), entries: Vec<u8>, committed| {
+        let key =
+            FetchKey { epoch: Epoch(epoch), position: Position(position), last_epoch: Epoch(last) };
+        let next = Position(position + 1);
+        let outcome = Outcome::Data { entries: entries.into(), committed, next };
+        Answer { key, outcome }
+    };
+    let first = data(2, (0, 0), start_of(2, 0), Position(9));
+    shard.handle_answer(BrokerId(1), first, 0);
+    assert!(!shard.is_current(), "it has the first of nine");
+    // The others are lost with all who had them; somebody who has less is elected.
+    shard.handle_record(ShardRecord { unclean_epoch: Some(Epoch(3)), ..record(3, 1) }, 0);
+    let second = data(3, (1, 2), start_of(3, 1), Position(2));
+    shard.handle_answer(BrokerId(1), second, 0);
+    assert!(shard.is_current());
+}
+
+#[test]
 fn a_committed_entry_that_no_leader_writes_stops_the_replica_and_nothing_else() {
     let garbled = Draft::command(Kind::CommitOffsets, b"\xff\xff garbled");
     let sparse = Draft {
