@@ -42,6 +42,12 @@ impl World {
         kept.chain(planned.cloned()).max_by_key(|record| record.version)
     }
 
+    /// Whether a broker does not know yet that another one was elected: what it shows may be older.
+    pub(crate) fn is_deposed(&self, broker: u32, shard: ShardId) -> bool {
+        let own = self.core(broker, shard).map(|core| core.replica().epoch());
+        self.newest(shard).is_some_and(|record| Some(record.epoch) > own)
+    }
+
     fn core(&self, broker: u32, shard: ShardId) -> Option<&Shard> {
         let process = self.brokers[broker as usize].process.as_ref()?;
         process.drivers.get(&shard).map(holdfast_broker::driver::Driver::core)

@@ -188,13 +188,17 @@ impl World {
     /// It goes on where its group has come to, which is nothing that was not committed.
     fn fetched(&mut self, number: usize, fetched: &[Fetched]) -> Result<(), String> {
         let losses = self.losses.total();
+        let (shard, coordinator) = (self.members[number].shard, self.members[number].coordinator);
+        let is_deposed = coordinator.is_some_and(|broker| self.is_deposed(broker, shard));
         let member = &mut self.members[number];
         for (stream, before) in std::mem::take(&mut member.expected) {
             let of = fetched.iter().find(|of| of.stream == stream);
             let of = of.ok_or_else(|| format!("{stream:?}: asked for and not answered"))?;
             let offset = of.cursor.as_ref().map(|cursor| cursor.offset);
-            // What was lost and told so may be forgotten.
-            let before = if member.losses == losses { before } else { Offset(0) };
+            // What was lost and told so may be forgotten, and a leader that was deposed and does not
+            // know it shows what was.
+            let is_told = member.losses == losses && !is_deposed;
+            let before = if is_told { before } else { Offset(0) };
             self.checker.fetched_cursor(&member.group, stream, before, offset)?;
         }
         member.phase = Phase::Reading;
