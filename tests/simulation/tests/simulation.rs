@@ -10,7 +10,7 @@ use holdfast_simulation::{run, run_beyond};
 /// Seeds that failed where a fix was taken out, or that reach a line that few do. Each says why it
 /// is here. Whatever changes what a seed draws makes them others: then such seeds are looked for
 /// anew; the fixes have tests of their own.
-const REGRESSIONS: [u64; 8] = [
+const REGRESSIONS: [u64; 9] = [
     // What a power cut took of a replica that was being built was taken for cleaned.
     3107,
     // A trim was counted twice while it waited to be committed.
@@ -27,6 +27,8 @@ const REGRESSIONS: [u64; 8] = [
     20_057,
     // A checkpoint can't be written.
     20_029,
+    // A checkpoint was overtaken by an unclean election.
+    50_092,
 ];
 /// Seeds of the bounded share.
 const SEEDS: u64 = 150;
@@ -83,9 +85,6 @@ const FAULTS: [&str; 49] = [
     "volume of a removed broker deleted",
 ];
 
-/// Marks that so few seeds need not reach: about one in a thousand does.
-const RARE: [Mark; 1] = [Mark::CheckpointOutdated];
-
 /// A run, where a broken invariant of the system is a violation like any other.
 fn judged(seed: u64) -> Result<holdfast_simulation::Outcome, String> {
     std::panic::catch_unwind(|| run(seed))
@@ -141,7 +140,6 @@ fn nothing_acknowledged_is_lost_whatever_goes_wrong() {
         assert!(faults.contains_key(fault), "no seed met `{fault}`: {faults:?}");
     }
     let marks = marks.into_inner().expect("no thread panics with it");
-    let missed: Vec<&Mark> =
-        Mark::ALL.iter().filter(|mark| !marks.contains(mark) && !RARE.contains(mark)).collect();
+    let missed: Vec<&Mark> = Mark::ALL.iter().filter(|mark| !marks.contains(mark)).collect();
     assert!(missed.is_empty(), "lines that no seed reached: {missed:?}");
 }
