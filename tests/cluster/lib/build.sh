@@ -16,9 +16,7 @@ packages() {
   [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
   [ ${#missing[@]} -gt 0 ] || return 0
   require_root
-  say "apt-get install ${missing[*]}"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  "$here/../apt-install" "${missing[@]}"
 }
 
 flags() { # GROUP ; what is told to the linker
