@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) scrub: Scrub,
     /// The clients' listeners; they end first.
     pub(crate) doors: Doors,
+    /// Producer ids that were given, by whichever listener: no two may give the same.
+    pub(crate) producers: AtomicU64,
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -109,6 +111,7 @@ impl Node {
             leaving: Leaving::default(),
             scrub: Scrub::default(),
             doors: Doors::default(),
+            producers: AtomicU64::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }

@@ -1,7 +1,7 @@
 //! The broker as its doors see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast_kafka::records;
@@ -25,12 +25,11 @@ use crate::shard::{AppendCommand, Ask, Handle, Input};
 #[derive(Clone, Debug)]
 pub(crate) struct Broker {
     node: Arc<Node>,
-    producers: Arc<AtomicU64>,
 }
 
 impl Broker {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node, producers: Arc::default() }
+        Self { node }
     }
 
     fn shards(&self) -> u32 {
@@ -180,7 +179,7 @@ impl Service for Broker {
             self.node.shards().into_iter().find_map(|handle| {
                 handle.view.report().confirmed.map(|epoch| (handle.shard, epoch))
             });
-        let count = self.producers.fetch_add(1, Ordering::Relaxed);
+        let count = self.node.producers.fetch_add(1, Ordering::Relaxed);
         // One leader a shard and epoch, so one giver of each id: 16 bits of shard, 24 of epoch,
         // 23 of a counter.
         let counted = led.filter(|(shard, epoch)| {
