@@ -67,9 +67,6 @@ pub enum Refusal {
         /// The newest epoch.
         current: i16,
     },
-    /// It was appended before, too long ago to say where.
-    #[error("the batch was appended before, too long ago to say where")]
-    RepeatedLongAgo,
 }
 
 /// One replica of one shard.
@@ -205,7 +202,6 @@ impl Shard {
                     mark!(BatchRepeated);
                     return Ok(Placed { offset, until: self.next });
                 }
-                Sequence::RepeatedLongAgo => return Err(Refusal::RepeatedLongAgo),
                 Sequence::Gap(expected) => {
                     mark!(BatchGap);
                     return Err(Refusal::Gap { found: stamp.first, expected });

@@ -47,9 +47,6 @@ pub enum AppendError {
         /// The newest seen.
         current: i16,
     },
-    /// Not stored again: a repeated batch so old that its offset is no longer known.
-    #[error("the batch was appended before, too long ago to say where")]
-    DuplicateSequence,
     /// Not stored: the disk of the leader is full or failed.
     #[error("the leader can't write: {0}")]
     Storage(String),

@@ -49,11 +49,6 @@ impl<E: Effects> Driver<E> {
             Err(error @ AppendError::OutOfOrderSequence { .. }) => {
                 self.gaps.push((append.stream, reply, error));
             }
-            // What it was appended before is perhaps not committed yet.
-            Err(error @ AppendError::DuplicateSequence) => {
-                let until = self.core.next();
-                self.committed.push(until, Waiter::Refused(reply, error));
-            }
             Err(error) => {
                 let _ = reply.send(Err(error));
             }
@@ -262,17 +257,14 @@ pub(super) fn refused(refusal: Refusal) -> AppendError {
         }
         Refusal::Gap { found, expected } => AppendError::OutOfOrderSequence { found, expected },
         Refusal::Fenced { current } => AppendError::ProducerFenced { found: -1, current },
-        Refusal::RepeatedLongAgo => AppendError::DuplicateSequence,
     }
 }
 
 fn catalog_refused(refusal: Refusal) -> CatalogError {
     match refusal {
         Refusal::NotEnoughReplicas => CatalogError::NotEnoughReplicas,
-        Refusal::NotLeader
-        | Refusal::Batch(_)
-        | Refusal::Gap { .. }
-        | Refusal::Fenced { .. }
-        | Refusal::RepeatedLongAgo => CatalogError::NotLeader,
+        Refusal::NotLeader | Refusal::Batch(_) | Refusal::Gap { .. } | Refusal::Fenced { .. } => {
+            CatalogError::NotLeader
+        }
     }
 }

@@ -202,7 +202,6 @@ impl World {
         let gap = matches!(answer, Err(AppendError::OutOfOrderSequence { .. }));
         let reply = match answer {
             Ok(appended) => Reply::Stored(Some(appended.base_offset)),
-            Err(AppendError::DuplicateSequence) => Reply::Stored(None),
             Err(_) => Reply::Failed,
         };
         if let Reply::Stored(at) = &reply {
@@ -214,13 +213,15 @@ impl World {
             self.checker.acknowledge(stream, value, (*at, below));
         }
         let client = &mut self.clients[number];
+        // One that comes late, again, is told so too: what it holds was stored long ago.
+        let gap = gap && client.attempt == attempt;
         if gap && !self.losses.had(client.shard) {
             if !self.losses.untold {
                 let stream = client.stream;
                 let what = format!("{stream:?}: a gap before {value}, and nothing was lost");
                 self.violate(what);
             }
-        } else if gap && client.attempt == attempt {
+        } else if gap {
             // As producers do that are told so: they take it that what came before is lost.
             client.sent.epoch += 1;
             client.sent.sequence = 0;

@@ -23,9 +23,9 @@ pub enum Sequence {
     Follows,
     /// It was appended before, here.
     Repeated(Offset),
-    /// It was appended before, so long ago that nobody knows where.
-    RepeatedLongAgo,
-    /// It does not follow: this sequence number would.
+    /// It does not follow: this sequence number would. Also where it is lower, and of a batch that
+    /// is not known: it may have been appended long ago, or refused while a later one was taken, and
+    /// who is told of a duplicate takes it for stored.
     Gap(i32),
     /// The producer has a newer epoch.
     Fenced(i16),
@@ -74,13 +74,7 @@ impl Producer {
             return Sequence::Follows;
         };
         let expected = sequence_plus(newest.last, 1);
-        if stamp.first == expected {
-            Sequence::Follows
-        } else if stamp.last <= newest.last && stamp.first <= stamp.last {
-            Sequence::RepeatedLongAgo
-        } else {
-            Sequence::Gap(expected)
-        }
+        if stamp.first == expected { Sequence::Follows } else { Sequence::Gap(expected) }
     }
 
     fn note(&mut self, stamp: Stamp, known: Known, position: Position) {
@@ -178,7 +172,10 @@ mod tests {
             (&six[..], stamp(0, 12, 13), Sequence::Follows),
             (&six[..], stamp(0, 10, 11), Sequence::Repeated(Offset(50))),
             (&six[..], stamp(0, 2, 3), Sequence::Repeated(Offset(10))),
-            (&six[..], stamp(0, 0, 1), Sequence::RepeatedLongAgo),
+            (&six[..], stamp(0, 0, 1), Sequence::Gap(12)),
+            // Refused while the next one was taken, of a producer that was not known before.
+            (&[(0, 1, 1)][..], stamp(0, 0, 0), Sequence::Gap(2)),
+            (&[(0, i32::MAX - 3, i32::MAX - 3)][..], stamp(0, 0, 3), Sequence::Gap(i32::MAX - 2)),
             (&six[..], stamp(0, 14, 15), Sequence::Gap(12)),
             (&six[..], stamp(1, 0, 1), Sequence::Follows),
             (&six[..], stamp(1, 5, 6), Sequence::Gap(0)),

@@ -18,7 +18,6 @@ pub(crate) fn append(error: &AppendError) -> Code {
         AppendError::Invalid(_) => Code::InvalidRecord,
         AppendError::OutOfOrderSequence { .. } => Code::OutOfOrderSequenceNumber,
         AppendError::ProducerFenced { .. } => Code::InvalidProducerEpoch,
-        AppendError::DuplicateSequence => Code::DuplicateSequenceNumber,
         AppendError::Storage(_) => Code::KafkaStorageError,
         AppendError::OffsetOutOfRange(_) => Code::OffsetOutOfRange,
     }

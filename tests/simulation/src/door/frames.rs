@@ -91,7 +91,6 @@ pub(crate) fn produced(frame: Bytes) -> Option<Result<Appended, AppendError>> {
         Some(Code::OutOfOrderSequenceNumber) => {
             Err(AppendError::OutOfOrderSequence { found: -1, expected: -1 })
         }
-        Some(Code::DuplicateSequenceNumber) => Err(AppendError::DuplicateSequence),
         Some(_) => Err(AppendError::LeadershipLost),
     };
     Some(outcome)

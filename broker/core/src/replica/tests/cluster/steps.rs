@@ -203,7 +203,7 @@ impl World {
                 self.nodes[n].waits.push(Wait { client, mark, epoch, until: placed.until, at });
                 true
             }
-            Err(Refusal::Gap { .. } | Refusal::RepeatedLongAgo) if self.setup.unclean => {
+            Err(Refusal::Gap { .. }) if self.setup.unclean => {
                 self.clients[client].begin_anew();
                 false
             }
