@@ -22,13 +22,17 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The largest epoch at or below `epoch` and the end offset of it; `None` where the stream
-    /// has nothing so old.
+    /// The largest epoch at or below `epoch` and the end offset of it. What is older than all that
+    /// the stream has ended where that begins, as in Kafka: nothing of it was cut off. `None` where
+    /// the stream has never had anything.
     #[must_use]
     pub fn end_of(&self, epoch: Epoch) -> Option<(Epoch, Offset)> {
         let after = self.epochs.partition_point(|(known, _)| *known <= epoch);
-        let known = self.epochs.get(after.checked_sub(1)?)?.0;
-        Some((known, self.epochs.get(after).map_or(self.end, |(_, start)| *start)))
+        let ends = self.epochs.get(after).map_or(self.end, |(_, start)| *start);
+        match after.checked_sub(1) {
+            Some(at) => Some((self.epochs[at].0, ends)),
+            None => self.epochs.first().map(|_| (epoch, ends)),
+        }
     }
 
     /// Drops what the epochs say of messages below the start, but for the one it is in.

@@ -91,7 +91,7 @@ fn a_stream_knows_its_bounds_and_its_epochs() {
     assert_eq!((stream.start, stream.end, stream.bytes), (Offset(0), Offset(11), 400));
     assert_eq!(stream.timestamp_ms_max, 50);
     for (asked, expected) in [
-        (0, None),
+        (0, Some((0, 0))),
         (1, Some((1, 5))),
         (3, Some((1, 5))),
         (4, Some((4, 6))),
