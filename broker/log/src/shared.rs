@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use holdfast_protocol::{Position, StreamId, mark};
 
@@ -31,8 +31,17 @@ pub(crate) struct Shared {
     /// The sealed segments that were read last, the newest at the end.
     opened: Mutex<Vec<Arc<Opened>>>,
     gate: RwLock<()>,
+    /// Held while the checkpoint is replaced; the newest one there is, or may be.
+    checkpoint: Mutex<Newest>,
     /// A write or flush has failed: nothing more is taken.
     failed: AtomicBool,
+}
+
+/// Which checkpoint is the newest: what another thread has begun before must not take its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Newest {
+    pub(crate) generation: u32,
+    pub(crate) position: Position,
 }
 
 /// The segments of a log.
@@ -127,8 +136,13 @@ impl Shared {
             view: RwLock::new(view),
             opened: Mutex::new(Vec::new()),
             gate: RwLock::new(()),
+            checkpoint: Mutex::default(),
             failed: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn newest_checkpoint(&self) -> MutexGuard<'_, Newest> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // A panic elsewhere while a lock was held does not make what it guards wrong: every change

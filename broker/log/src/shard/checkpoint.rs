@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_protocol::Position;
 
 use super::ShardLog;
-use crate::shared::Shared;
+use crate::shared::{Newest, Shared};
 use crate::{Error, FlushJob, Flushed, checkpoint};
 
 impl ShardLog {
@@ -60,10 +60,7 @@ impl ShardLog {
             let (low, high) = (gaps_until, gaps_until);
             return Err(Error::OutOfRange { action: "be checkpointed", position, low, high });
         }
-        let path = self.shared.dir.join("checkpoint");
-        let written =
-            checkpoint::write(&self.shared.disk, &path, self.state.generation, position, bytes);
-        self.shared.watch(written)?;
+        replace(&self.shared, self.state.generation, position, bytes)?;
         self.state.checkpoint = Some(position);
         self.save(&self.meta, &self.state)
     }
@@ -121,6 +118,25 @@ impl ShardLog {
     }
 }
 
+/// Replaces the checkpoint durably, unless there is a newer one: an older one in its place would
+/// make a whole log look damaged.
+fn replace(
+    shared: &Shared,
+    generation: u32,
+    position: Position,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let mut newest = shared.newest_checkpoint();
+    if (newest.generation, newest.position) > (generation, position) {
+        let (low, high) = (newest.position, Position::MAX);
+        return Err(Error::OutOfRange { action: "be checkpointed", position, low, high });
+    }
+    shared.check()?;
+    *newest = Newest { generation, position };
+    let path = shared.dir.join("checkpoint");
+    shared.watch(checkpoint::write(&shared.disk, &path, generation, position, bytes))
+}
+
 /// A checkpoint to be written by another thread.
 #[derive(Debug)]
 pub struct CheckpointJob {
@@ -136,19 +152,11 @@ impl CheckpointJob {
     ///
     /// # Errors
     /// [`Error::FsyncFailed`] and [`Error::WriteFailed`] are fatal; others leave the old
-    /// checkpoint, and another job may be made.
+    /// checkpoint, and another job may be made. [`Error::OutOfRange`] where there is a newer one by
+    /// now, as after the log was closed or begun anew.
     pub fn run(self) -> Result<Checkpointed, Error> {
         let flushed = self.flush.map(FlushJob::run).transpose()?;
-        self.shared.check()?;
-        let path = self.shared.dir.join("checkpoint");
-        let written = checkpoint::write(
-            &self.shared.disk,
-            &path,
-            self.generation,
-            self.position,
-            &self.bytes,
-        );
-        self.shared.watch(written)?;
+        replace(&self.shared, self.generation, self.position, &self.bytes)?;
         Ok(Checkpointed { flushed, generation: self.generation, position: self.position })
     }
 }

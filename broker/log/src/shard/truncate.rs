@@ -10,7 +10,7 @@ use crate::identity::{HEAD, Identity};
 use crate::index::Index;
 use crate::meta::State;
 use crate::segment::{self, Growth, Sealed, Writer};
-use crate::shared::{Opened, Part};
+use crate::shared::{Newest, Opened, Part};
 use crate::storage::{Disk, File, Mode, Sequential};
 use crate::{Error, aside, disk};
 
@@ -95,6 +95,9 @@ impl ShardLog {
         let shared = Arc::clone(&self.shared);
         let _changing = shared.change();
         self.state = state;
+        // No checkpoint of the log before is put in place from here on.
+        let newest = Newest { generation: self.state.generation, position: Position(0) };
+        *shared.newest_checkpoint() = newest;
         self.checkpoint_pending = None;
         let begun = self.begin_anew(start);
         self.shared.forget();

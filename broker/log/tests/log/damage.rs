@@ -307,6 +307,31 @@ fn a_checkpoint_is_replaced_as_a_whole() {
 }
 
 #[test]
+fn a_checkpoint_that_comes_late_does_not_take_the_place_of_a_newer_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = hundred(dir.path());
+    // Another thread is about to write it when the log is told to end, which keeps its own.
+    let late = log.checkpoint_job(Position(90), b"late".to_vec()).unwrap();
+    log.write_checkpoint(Position(100), b"last").unwrap();
+    log.close().unwrap();
+    assert!(matches!(late.run(), Err(Error::OutOfRange { .. })));
+    let (_, recovered) = open(dir.path());
+    assert!(recovered.damage.is_none(), "{:?}", recovered.damage);
+    assert_eq!(recovered.checkpoint, Some((Position(100), b"last".to_vec())));
+}
+
+#[test]
+fn a_checkpoint_of_the_log_before_is_not_put_in_place_after_a_reset() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = hundred(dir.path());
+    let late = log.checkpoint_job(Position(90), b"late".to_vec()).unwrap();
+    log.reset(Position(20), vec![(Epoch(1), Position(0))], Position(20)).unwrap();
+    log.install_checkpoint(Position(20), b"built").unwrap();
+    assert!(matches!(late.run(), Err(Error::OutOfRange { .. })));
+    assert_eq!(log.checkpoint().unwrap(), Some(b"built".to_vec()));
+}
+
+#[test]
 fn an_index_of_before_a_tear_is_not_taken_for_the_one_after() {
     let dir = tempfile::tempdir().unwrap();
     drop(hundred(dir.path()));
