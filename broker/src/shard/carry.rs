@@ -33,7 +33,12 @@ impl<E: Effects> Driver<E> {
     fn carry(&mut self, output: Output) {
         let shard = self.shard;
         match output {
-            Output::Persist(record) => self.persist(record),
+            Output::Persist(record) => {
+                if self.persist(record) {
+                    let now = self.effects.now_ms();
+                    self.core.handle_durable(self.log.durable(), now);
+                }
+            }
             Output::Append(entries) => match self.log.append(&entries) {
                 Ok(()) => {}
                 Err(error) if error.is_fatal() => self.effects.stop_process(&error),
@@ -87,8 +92,8 @@ impl<E: Effects> Driver<E> {
     }
 
     /// Keeps the newest record on the volume. Entries that counted as held in Async must be
-    /// durable before the replica calls itself Sync.
-    fn persist(&mut self, record: ShardRecord) {
+    /// durable before the replica calls itself Sync. Whether that was so, and they are now.
+    fn persist(&mut self, record: ShardRecord) -> bool {
         let shard = self.shard;
         let was_async = !self.log.meta().record.is_empty() && self.persisted_async();
         let meta = Meta {
@@ -110,6 +115,7 @@ impl<E: Effects> Driver<E> {
         let leader = record.leader.map(|member| member.broker.0);
         info!(%shard, version = %record.version, epoch = %record.epoch, ?leader, isr = ?members(&record.isr), "record");
         self.effects.publish_records(std::slice::from_ref(&record));
+        flush_first
     }
 
     fn persisted_async(&self) -> bool {

@@ -397,6 +397,21 @@ fn that_a_sequence_has_a_gap_is_said_only_by_who_still_leads() {
 }
 
 #[test]
+fn what_counted_as_held_in_async_counts_in_sync_once_it_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = leading(dir.path());
+    let mut stored = append(&mut driver, 0);
+    let known = driver.core().replica().record().unwrap().clone();
+    assert!(driver.core().replica().durable() < driver.core().replica().end(), "not flushed yet");
+    let sync = ShardRecord { version: known.version.next(), flush: FlushMode::Sync, ..known };
+    driver.handle(Input::Record(sync));
+    driver.end_turn();
+    assert_eq!(driver.core().replica().held(), driver.core().replica().end());
+    follow(&mut driver);
+    assert!(stored.try_recv().unwrap().is_ok(), "nothing else has to be appended first");
+}
+
+#[test]
 fn who_waits_to_hear_of_a_gap_costs_one_entry_a_turn() {
     let dir = tempfile::tempdir().unwrap();
     let mut driver = leading(dir.path());
