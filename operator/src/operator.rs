@@ -55,7 +55,7 @@ pub struct Handle {
 
 /// What the operator's owner asks for.
 enum Command {
-    PrepareStop { broker: BrokerId, done: oneshot::Sender<()> },
+    PrepareStop { broker: BrokerId, done: oneshot::Sender<bool> },
     Gone { broker: BrokerId },
     Stop,
 }
@@ -216,11 +216,13 @@ impl Handle {
         let _: Result<(), _> = self.commands.send(Command::Gone { broker }).await;
     }
 
-    /// Moves leaderships off `broker` and returns when it leads nothing that another could lead.
+    /// Moves leaderships off `broker` and returns when it leads nothing that another could lead:
+    /// whether all other replicas of what it holds are in sync then, so that no other broker is
+    /// missed beside it.
     ///
     /// # Errors
     /// Where the operator stops first.
-    pub async fn prepare_stop(&self, broker: BrokerId) -> Result<(), StopBroker> {
+    pub async fn prepare_stop(&self, broker: BrokerId) -> Result<bool, StopBroker> {
         let (done, moved) = oneshot::channel();
         let command = Command::PrepareStop { broker, done };
         self.commands.send(command).await.map_err(|_| StopBroker)?;
@@ -301,7 +303,7 @@ struct Executor {
     started: Instant,
     outboxes: BTreeMap<BrokerId, mpsc::Sender<control::ToBroker>>,
     /// Who waits for which broker to lead nothing.
-    stops: Vec<(BrokerId, oneshot::Sender<()>)>,
+    stops: Vec<(BrokerId, oneshot::Sender<bool>)>,
     /// Brokers that said that they are about to stop, and wait to be let go.
     leaving: BTreeSet<BrokerId>,
     calls: mpsc::Sender<Call>,
@@ -354,6 +356,8 @@ impl Executor {
         match event {
             session::Event::Began { broker, told, outbox } => {
                 self.outboxes.insert(broker, outbox);
+                // Another process may be there by now; this one says again that it leaves.
+                self.leaving.remove(&broker);
                 for input in told {
                     self.handle(input).await;
                 }
@@ -412,9 +416,10 @@ impl Executor {
         let (done, waiting) =
             stops.into_iter().partition(|(broker, _)| self.planner.is_vacated(*broker));
         self.stops = waiting;
-        for (_, done) in done {
+        for (broker, done) in done {
+            let told = status.brokers.iter().find(|told| told.id == broker);
             // Who asked may have lost patience.
-            let _: Result<(), ()> = done.send(());
+            let _: Result<(), bool> = done.send(told.is_some_and(|told| told.others_in_sync));
         }
         self.let_go();
         self.status.send_if_modified(|told| {

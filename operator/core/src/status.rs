@@ -58,6 +58,10 @@ pub struct BrokerStatus {
     /// Whether it may go without stopping or endangering anything: every shard has enough
     /// working in-sync replicas without it.
     pub safe_to_restart: bool,
+    /// It was asked to stop, or said that it will, and is in sync only where it can't be spared.
+    pub stopping: bool,
+    /// Whether all replicas on other brokers are in sync and work, of the shards that it holds.
+    pub others_in_sync: bool,
     /// Why replicas on it can't lead, if any.
     pub failure: Option<String>,
 }
@@ -194,6 +198,12 @@ impl Planner {
             let held = record.replicas.contains(&id) || record.in_sync(id).is_some();
             held && others < record.min_in_sync_replicas as usize
         };
+        let others_lack = |record: &ShardRecord| {
+            let members = working.get(&record.shard).map_or(&[][..], Vec::as_slice);
+            let works = |other: &BrokerId| members.iter().any(|member| member.broker == *other);
+            record.replicas.contains(&id)
+                && record.replicas.iter().any(|other| *other != id && !works(other))
+        };
         let failure = broker.and_then(|broker| {
             let mut reports = broker.reports.values();
             reports.find_map(|report| report.failure.clone())
@@ -203,6 +213,8 @@ impl Planner {
             state,
             leads: self.leads(id),
             safe_to_restart: !self.records().any(needs),
+            stopping: broker.is_some_and(|broker| broker.stopping),
+            others_in_sync: !self.records().any(others_lack),
             failure,
         }
     }

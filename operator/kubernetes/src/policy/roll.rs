@@ -1,6 +1,9 @@
 //! Replaces pods that were made from an older template: one at a time, those with the fewest
 //! leaders first, each asked before and waited for after.
 //!
+//! Who was asked is replaced in any case: it is in sync nowhere until it has started anew. But not
+//! while another broker is behind, whatever was so when it was asked.
+//!
 //! A broker that does not start stops the roll there. Once the template is another one again, its
 //! pod is replaced at once: it serves nobody.
 
@@ -139,10 +142,9 @@ fn next(look: &Look<'_>) -> Step {
     if let Some(missing) = (0..look.wanted).find(|broker| !there(broker)) {
         return Step::Wait(format!("the pod of broker {missing} is being made"));
     }
-    let live = |pod: &&PodLook| {
-        let broker = look.brokers.iter().find(|broker| broker.id == BrokerId(pod.broker));
-        broker.is_some_and(|broker| broker.state == BrokerState::Live)
-    };
+    let status =
+        |pod: &PodLook| look.brokers.iter().find(|broker| broker.id == BrokerId(pod.broker));
+    let live = |pod: &&PodLook| status(pod).is_some_and(|broker| broker.state == BrokerState::Live);
     // What serves nobody needs no asking, and its replacement may be the cure.
     let useless = |pod: &&PodLook| {
         pod.outdated
@@ -162,21 +164,29 @@ fn next(look: &Look<'_>) -> Step {
         return Step::Wait(format!("broker {} is not ready yet", pod.broker));
     }
     let outdated: Vec<&PodLook> = look.pods.iter().filter(|pod| pod.outdated).collect();
-    if outdated.is_empty() {
+    let asked = look.pods.iter().find(|pod| status(pod).is_some_and(|broker| broker.stopping));
+    if outdated.is_empty() && asked.is_none() {
         return Step::Done;
     }
-    let left = format!("{} of {} brokers are to be replaced", outdated.len(), look.pods.len());
+    let left = match outdated.len() {
+        0 => "a broker was told to stop".to_owned(),
+        some => format!("{some} of {} brokers are to be replaced", look.pods.len()),
+    };
     if let Some(pod) = look.pods.iter().find(|pod| !live(pod)) {
         return Step::Wait(format!("{left}; broker {} is not there yet", pod.broker));
+    }
+    // It takes part in nothing before it has started anew, whatever its template is by now.
+    if let Some(pod) = asked {
+        return match status(pod).is_some_and(|broker| broker.others_in_sync) {
+            true => Step::Replace { broker: pod.broker, asked: true },
+            false => Step::Wait(format!("{left}; {} shards are not in sync yet", look.behind)),
+        };
     }
     if look.behind > 0 {
         return Step::Wait(format!("{left}; {} shards are not in sync yet", look.behind));
     }
-    let leads = |broker: u32| {
-        let status = look.brokers.iter().find(|status| status.id == BrokerId(broker));
-        status.map_or(0, |status| status.leads)
-    };
-    let fewest = outdated.into_iter().min_by_key(|pod| (leads(pod.broker), pod.broker));
+    let leads = |pod: &PodLook| status(pod).map_or(0, |broker| broker.leads);
+    let fewest = outdated.into_iter().min_by_key(|pod| (leads(pod), pod.broker));
     match fewest {
         Some(pod) => Step::Replace { broker: pod.broker, asked: true },
         None => Step::Done,
@@ -197,8 +207,16 @@ async fn replace(
             return Ok(Step::Wait("the operator of the policy does not run yet".to_owned()));
         };
         let moved = timeout(PREPARE_MAX, running.handle.prepare_stop(BrokerId(broker))).await;
-        if !matches!(moved, Ok(Ok(()))) {
-            return Ok(Step::Wait(format!("what broker {broker} leads is moved to others")));
+        match moved {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                // Somebody else may have died while it moved.
+                let why = format!("broker {broker} is needed: others are not in sync yet");
+                return Ok(Step::Wait(why));
+            }
+            Ok(Err(_)) | Err(_) => {
+                return Ok(Step::Wait(format!("what broker {broker} leads is moved to others")));
+            }
         }
     }
     match apply::delete(&ctx.client, &**pod).await {
@@ -208,7 +226,9 @@ async fn replace(
         other => {
             other?;
             let about = observed.policy.object_ref(&());
-            let note = format!("broker {broker} is replaced: its pod is of an older template");
+            let note = format!(
+                "broker {broker} is replaced: its pod is of an older template, or it was told to stop"
+            );
             ctx.recorder.write(&about, Kind::Normal, "BrokerReplaced", note).await;
         }
     }

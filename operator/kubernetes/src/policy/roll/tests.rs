@@ -5,7 +5,8 @@ use holdfast_protocol::BrokerId;
 
 use super::{Look, PodLook, Step, next};
 
-/// Brokers as `0 old ready live 4; 1 new pull dead 0`, the last number being how many it leads.
+/// Brokers as `0 old ready live 4; 1 new pull dead 0`, the number being how many it leads; then
+/// `asked` to stop, `needed` as others are behind.
 fn step(brokers: &str, wanted: u32, behind: usize) -> Step {
     let mut pods = Vec::new();
     let mut statuses = Vec::new();
@@ -22,6 +23,8 @@ fn step(brokers: &str, wanted: u32, behind: usize) -> Step {
             state,
             leads: words[4].parse().unwrap(),
             safe_to_restart: true,
+            stopping: words.contains(&"asked"),
+            others_in_sync: !words.contains(&"needed"),
             failure: None,
         });
         if words[1] != "none" {
@@ -85,6 +88,22 @@ fn one_broker_at_a_time_the_idlest_first() {
         ),
         ("0 old ready live 6; 1 old pull dead 0; 2 old ready live 6", 4, "replace 1"),
         ("0 old ready live 6; 1 old starting dead 0; 2 old ready live 6", 4, "replace 1"),
+        // Who was asked is in sync nowhere, and holds up nobody but for those who are behind.
+        (
+            "0 old ready live 6; 1 old ready live 0 asked; 2 old ready live 6",
+            12,
+            "ask and replace 1",
+        ),
+        (
+            "0 new ready live 6; 1 new ready live 0 asked; 2 new ready live 6",
+            12,
+            "ask and replace 1",
+        ),
+        (
+            "0 old ready live 6; 1 old ready live 0 asked needed; 2 old ready live 6",
+            12,
+            "wait: 3 of 3 brokers are to be replaced; 12 shards are not in sync yet",
+        ),
         // It serves, though it does not say that it is ready.
         (
             "0 old ready live 6; 1 old starting live 2; 2 old ready live 6",
