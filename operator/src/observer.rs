@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_operator_core::{BrokerState, Status};
+use holdfast_operator_core::{BrokerState, ShardCondition, Status};
 use holdfast_protocol::control::{DescribeAnswer, DescribeRequest, GroupLag};
 use holdfast_protocol::placement::shard_of_stream;
 use holdfast_protocol::topic::Topic;
@@ -153,7 +153,9 @@ fn view(topic: &Topic, status: &Status, told: &Told) -> TopicView {
         let shard = shard_of_stream(stream, shards);
         let known = status.shards.get(shard.0 as usize);
         let record = known.and_then(|known| known.record.as_ref());
-        let leader = record.and_then(|record| record.leader).map(|l| l.broker);
+        // The record goes on naming a leader that is gone where nobody may be elected.
+        let led = known.filter(|known| known.condition != ShardCondition::Leaderless);
+        let leader = led.and_then(|known| known.record.as_ref()?.leader).map(|l| l.broker);
         let span = leader.and_then(|leader| told.spans.get(&(leader, stream)));
         let span = span.copied().unwrap_or_default();
         bytes += span.bytes;
