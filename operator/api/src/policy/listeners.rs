@@ -34,9 +34,12 @@ pub struct KafkaListeners {
 
 /// For clients in the same cluster, or on the same machine.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("self.port != 9095 && self.port != 9096")
+            .message("spec.listeners.kafka.internal.port must not be 9095 or 9096, because brokers listen there for each other and for metrics: choose another port, such as 9092")
+            .field_path(".port"))]
 #[serde(rename_all = "camelCase")]
 pub struct InternalListener {
-    /// Port on every broker's pod, 1 to 65535. With `holdfast up`, where all brokers share
+    /// Port on every broker's pod, 1 to 65535, but for 9095 and 9096. With `holdfast up`, where all brokers share
     /// 127.0.0.1, the first broker has this port, the second the next, and so on.
     #[serde(default = "default_internal_port")]
     #[schemars(range(min = 1, max = 65535))]
@@ -64,7 +67,10 @@ impl Default for InternalListener {
             .field_path(".advertisedHost"),
     validation = Rule::new("!has(self.nodePort) || self.type == 'NodePort'")
             .message("spec.listeners.kafka.external.nodePort is for type NodePort only: remove it, or set type to NodePort")
-            .field_path(".nodePort")
+            .field_path(".nodePort"),
+    validation = Rule::new("self.port != 9095 && self.port != 9096")
+            .message("spec.listeners.kafka.external.port must not be 9095 or 9096, because brokers listen there for each other and for metrics: choose another port, such as 9094")
+            .field_path(".port")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalListener {
@@ -73,7 +79,8 @@ pub struct ExternalListener {
     #[serde(rename = "type")]
     pub kind: ExternalType,
 
-    /// Port on every broker's pod, 1 to 65535; not that of the internal listener.
+    /// Port on every broker's pod, 1 to 65535, but for 9095 and 9096; not that of the internal
+    /// listener.
     #[serde(default = "default_external_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
