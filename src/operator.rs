@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use holdfast_kubernetes::{LeaseSettings, Settings};
+use holdfast_kubernetes::{LeaseSettings, Pull, PullPolicy, SecretName, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::logging;
@@ -20,6 +20,17 @@ pub(crate) struct Arguments {
     /// Image of the brokers, the one that this operator runs from.
     #[arg(long, env = "HOLDFAST_IMAGE")]
     image: String,
+    /// When nodes pull that image: Always, IfNotPresent or Never; as Kubernetes chooses without it.
+    #[arg(long, env = "HOLDFAST_IMAGE_PULL_POLICY", value_name = "POLICY")]
+    image_pull_policy: Option<PullPolicy>,
+    /// Secrets that nodes pull it with, in the namespace of each policy, separated by commas.
+    #[arg(
+        long,
+        env = "HOLDFAST_IMAGE_PULL_SECRETS",
+        value_name = "NAME,...",
+        value_delimiter = ','
+    )]
+    image_pull_secrets: Vec<SecretName>,
     /// Address for /metrics, /livez and /readyz.
     #[arg(long, env = "HOLDFAST_HTTP", value_name = "IP:PORT", default_value = "0.0.0.0:8080")]
     http: SocketAddr,
@@ -54,6 +65,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings {
         namespace: arguments.namespace,
         image: arguments.image,
+        pull: Pull { policy: arguments.image_pull_policy, secrets: arguments.image_pull_secrets },
         http: arguments.http,
         lease: LeaseSettings {
             name: arguments.lease,
@@ -64,4 +76,43 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     holdfast_kubernetes::run(settings, stop).await.context("the operator does not start")?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(more: &[&str]) -> Result<Arguments, String> {
+        let needed = ["operator", "--image=a", "--lease-namespace=system", "--identity=me"];
+        let words = needed.iter().chain(more);
+        Command::try_parse_from(words).map(|c| c.arguments).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn how_images_are_pulled_is_told_in_words_of_kubernetes() {
+        let plain = parse(&[]).unwrap();
+        assert_eq!((plain.image_pull_policy, plain.image_pull_secrets), (None, vec![]));
+        let words = ["--image-pull-policy=Never", "--image-pull-secrets=registry,mirror.example"];
+        let given = parse(&words).unwrap();
+        assert_eq!(given.image_pull_policy, Some(PullPolicy::Never));
+        let names: Vec<_> = given.image_pull_secrets.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["registry", "mirror.example"]);
+        for (bad, told) in [
+            ("--image-pull-policy=never", "must be Always, IfNotPresent or Never"),
+            ("--image-pull-secrets=registry, mirror", "separated by commas alone"),
+            ("--image-pull-secrets=", "separated by commas alone"),
+        ] {
+            let error = parse(&[bad]).map(|_| ()).unwrap_err();
+            let (name, _) = bad.split_once('=').unwrap();
+            assert!(error.contains(told) && error.contains(name), "{error}");
+        }
+    }
 }

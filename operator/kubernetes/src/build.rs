@@ -15,6 +15,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::names::{self, Key};
+use crate::settings::Pull;
 
 /// What the objects of a policy are built from.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) brokers: u32,
     /// The image of operator and brokers.
     pub(crate) image: &'a str,
+    /// How nodes get it.
+    pub(crate) pull: &'a Pull,
     /// The Secret with certificates for connections between brokers.
     pub(crate) tls_secret: Option<&'a str>,
     /// The size and class in the template of the volumes, which can't be changed any more.

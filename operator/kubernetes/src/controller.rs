@@ -24,7 +24,7 @@ use crate::events::Recorder;
 use crate::http::Readiness;
 use crate::metrics::{Metrics, Reason};
 use crate::names::{self, Key};
-use crate::operators::{Operators, Trigger};
+use crate::operators::{Learned, News, Operators, Trigger};
 use crate::policy::{self, OperatorTls, ShardStatuses};
 use crate::queue;
 use crate::settings::Settings;
@@ -52,8 +52,26 @@ pub(crate) async fn run(
     let mut tasks = JoinSet::new();
     let changes = Changes { triggers: triggers.clone(), pods_gone };
     let cache = Cache::watch(&client, settings.namespace.as_deref(), &changes, &mut tasks);
+    let ctx = Arc::new(context(settings, client, metrics, cache, triggers));
+    let acting = act(Arc::clone(&ctx), triggered, gone, readiness);
+    tokio::select! {
+        () = acting => {}
+        () = ended.cancelled() => {}
+    }
+    tasks.shutdown().await;
+    ctx.operators.stop_all().await;
+    info!("nothing is decided here any more");
+}
+
+fn context(
+    settings: Settings,
+    client: Client,
+    metrics: Arc<Metrics>,
+    cache: Cache,
+    triggers: mpsc::Sender<Trigger>,
+) -> Context {
     let recorder = Recorder::new(client.clone(), &settings.lease.identity);
-    let ctx = Arc::new(Context {
+    Context {
         operators: Operators::new(client.clone(), recorder.clone(), triggers),
         applier: Applier::new(client.clone()),
         backoff: Backoff::default(),
@@ -68,15 +86,7 @@ pub(crate) async fn run(
         cache,
         settings,
         client,
-    });
-    let acting = act(Arc::clone(&ctx), triggered, gone, readiness);
-    tokio::select! {
-        () = acting => {}
-        () = ended.cancelled() => {}
     }
-    tasks.shutdown().await;
-    ctx.operators.stop_all().await;
-    info!("nothing is decided here any more");
 }
 
 async fn act(
@@ -134,11 +144,9 @@ where
         let key = Key::of(&*object);
         let done = reconciler(object, Arc::clone(&ctx));
         Box::pin(async move {
-            let result = done.await;
-            if result.is_ok() {
-                ctx.backoff.succeeded(kind::<K>(), key);
-            }
-            result
+            let action = done.await?;
+            let missed = ctx.backoff.succeeded(kind::<K>(), key);
+            Ok(if missed { Action::requeue(Duration::ZERO) } else { action })
         })
     };
     applier(run, on_error::<K, E>, Arc::clone(ctx), store.clone(), queue, config).map(|result| {
@@ -179,17 +187,22 @@ impl Sorter {
     async fn run(self, mut triggered: mpsc::Receiver<Trigger>) {
         self.everything().await;
         while let Some(trigger) = triggered.recv().await {
-            match trigger {
-                Trigger::Policy(key) => self.policy(&key).await,
-                Trigger::Topic(key) => self.topic(&key).await,
-                Trigger::TopicNamed(policy, name) => {
-                    let topics = self.ctx.topics_of(&policy);
-                    for topic in topics.iter().filter(|topic| topic.topic_name() == name) {
-                        self.topic(&Key::of(&**topic)).await;
-                    }
-                }
-                Trigger::Queue(key) => self.queue(&key).await,
-                Trigger::Losses(policy) => self.losses(&policy).await,
+            self.sort(trigger).await;
+        }
+    }
+
+    async fn sort(&self, trigger: Trigger) {
+        match trigger {
+            Trigger::Policy(key) => self.policy(&key, News::Change).await,
+            Trigger::Topic(key) => self.topic(&key, News::Change).await,
+            Trigger::TopicNamed(policy, name) => {
+                self.topics_named(&policy, &[name], News::Change).await;
+            }
+            Trigger::Queue(key) => self.queue(&key).await,
+            Trigger::Losses(policy) => self.losses(&policy).await,
+            Trigger::Learned(Learned { policy, news, topics }) => {
+                self.policy(&policy, news).await;
+                self.topics_named(&policy, &topics, news).await;
             }
         }
     }
@@ -198,19 +211,21 @@ impl Sorter {
     async fn everything(&self) {
         let cache = &self.ctx.cache;
         for policy in cache.policies.state() {
-            self.policy(&Key::of(&*policy)).await;
+            self.policy(&Key::of(&*policy), News::Change).await;
         }
         for topic in cache.topics.state() {
-            self.topic(&Key::of(&*topic)).await;
+            self.topic(&Key::of(&*topic), News::Change).await;
         }
         for queue in cache.queues.state() {
             self.queue(&Key::of(&*queue)).await;
         }
     }
 
-    async fn policy(&self, key: &Key) {
+    async fn policy(&self, key: &Key, news: News) {
         if crate::cache::get(&self.ctx.cache.policies, key).is_some() {
-            let _: Result<(), _> = self.policies.send(reference(key)).await;
+            if !self.holds::<ReplicationPolicy>(key, news) {
+                let _: Result<(), _> = self.policies.send(reference(key)).await;
+            }
         } else {
             // It is gone: in order, or somebody removed its finalizer.
             self.ctx.operators.stop(key).await;
@@ -223,7 +238,7 @@ impl Sorter {
                 .as_ref()
                 .is_some_and(|status| status.observed_generation == topic.metadata.generation);
             if !known || self.ctx.operators.view(key).is_none() {
-                self.topic(&Key::of(&*topic)).await;
+                self.topic(&Key::of(&*topic), news).await;
             }
         }
         self.ctx.metrics.set_policies(self.ctx.operators.count());
@@ -241,13 +256,36 @@ impl Sorter {
         let hit: BTreeSet<&str> = hit.map(|view| view.name.as_str()).collect();
         for topic in self.ctx.topics_of(policy) {
             if hit.contains(topic.topic_name().as_str()) {
-                self.topic(&Key::of(&*topic)).await;
+                self.topic(&Key::of(&*topic), News::Change).await;
             }
         }
     }
 
-    async fn topic(&self, key: &Key) {
-        let _: Result<(), _> = self.topics.send(reference(key)).await;
+    /// The Topics of a policy that have one of these names there.
+    async fn topics_named(&self, policy: &Key, names: &[String], news: News) {
+        if names.is_empty() {
+            return;
+        }
+        for topic in self.ctx.topics_of(policy) {
+            if names.contains(&topic.topic_name()) {
+                self.topic(&Key::of(&*topic), news).await;
+            }
+        }
+    }
+
+    async fn topic(&self, key: &Key, news: News) {
+        if !self.holds::<Topic>(key, news) {
+            let _: Result<(), _> = self.topics.send(reference(key)).await;
+        }
+    }
+
+    /// Whether that waits until what failed has been tried again: what is sent on is tried at once,
+    /// however long the pause after the failure is.
+    fn holds<K: Resource<DynamicType = ()>>(&self, key: &Key, news: News) -> bool {
+        match news {
+            News::Change => false,
+            News::Numbers => self.ctx.backoff.holds(kind::<K>(), key),
+        }
     }
 
     async fn queue(&self, key: &Key) {
@@ -282,3 +320,6 @@ async fn sweep(ctx: Arc<Context>) {
         ctx.sweep();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,4 +41,4 @@ mod topic;
 mod tests;
 
 pub use run::{Error, run};
-pub use settings::{LeaseSettings, Settings};
+pub use settings::{LeaseSettings, Pull, PullPolicy, SecretName, Settings};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use holdfast_api::policy::LastFailover;
 use holdfast_operator::store::Error;
-use holdfast_operator::{Handle, Operator, Settings, Snapshot};
-use holdfast_protocol::{BrokerId, command, control};
+use holdfast_operator::{Handle, Operator, Settings, Snapshot, TopicView};
+use holdfast_protocol::{BrokerId, Position, command, control};
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -34,6 +34,26 @@ pub(crate) enum Trigger {
     /// Whether the losses of this policy's shards are acknowledged.
     Losses(Key),
     Queue(Key),
+    /// What a policy's operator knows.
+    Learned(Learned),
+}
+
+/// What is new in what a policy's operator knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Learned {
+    pub(crate) policy: Key,
+    pub(crate) news: News,
+    /// Names of the topics that it concerns.
+    pub(crate) topics: Vec<String>,
+}
+
+/// Whether something may come out otherwise than when it was last tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It may: a resource has changed, or brokers or leaders have.
+    Change,
+    /// Numbers alone, as with every message. What failed is not tried sooner for them.
+    Numbers,
 }
 
 /// The newest failover that nobody planned, since this operator is active.
@@ -193,19 +213,9 @@ async fn follow(key: Key, handle: Handle, triggers: mpsc::Sender<Trigger>) {
     let mut last: Option<Arc<Snapshot>> = None;
     loop {
         let now = snapshots.borrow_and_update().clone();
-        let mut changed = vec![Trigger::Policy(key.clone())];
-        for topic in now.topics.iter().filter(|topic| topic.wanted) {
-            let known = last.as_ref().and_then(|last| {
-                last.topics.iter().find(|known| known.name == topic.name && known.wanted)
-            });
-            if known != Some(topic) {
-                changed.push(Trigger::TopicNamed(key.clone(), topic.name.clone()));
-            }
-        }
-        for trigger in changed {
-            if triggers.send(trigger).await.is_err() {
-                return;
-            }
+        let learned = learned(&key, last.as_deref(), &now);
+        if triggers.send(Trigger::Learned(learned)).await.is_err() {
+            return;
         }
         last = Some(now);
         sleep(LOOK_EVERY).await;
@@ -214,3 +224,37 @@ async fn follow(key: Key, handle: Handle, triggers: mpsc::Sender<Trigger>) {
         }
     }
 }
+
+fn learned(policy: &Key, last: Option<&Snapshot>, now: &Snapshot) -> Learned {
+    let known = |topic: &TopicView| {
+        let mut topics = last.into_iter().flat_map(|last| &last.topics);
+        topics.any(|known| known == topic)
+    };
+    let topics = now.topics.iter().filter(|topic| topic.wanted && !known(topic));
+    let same = last.is_some_and(|last| without_numbers(last) == without_numbers(now));
+    Learned {
+        policy: policy.clone(),
+        news: if same { News::Numbers } else { News::Change },
+        topics: topics.map(|topic| topic.name.clone()).collect(),
+    }
+}
+
+/// A snapshot without what changes with every message.
+fn without_numbers(snapshot: &Snapshot) -> Snapshot {
+    let mut plain = snapshot.clone();
+    for shard in &mut plain.status.shards {
+        shard.committed = Position(0);
+    }
+    for topic in &mut plain.topics {
+        topic.bytes = 0;
+        topic.lag.clear();
+        for partition in &mut topic.partitions {
+            partition.start = 0;
+            partition.end = 0;
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests;

@@ -218,6 +218,7 @@ async fn apply(observed: &Observed, verdict: &Verdict, ctx: &Context) -> Result<
         owner: build::owner(policy),
         brokers: verdict.brokers,
         image: &ctx.settings.image,
+        pull: &ctx.settings.pull,
         tls_secret: Some(&tls_secret),
         storage: observed.template_storage().unwrap_or_else(|| Storage::wanted(&policy.spec)),
     };

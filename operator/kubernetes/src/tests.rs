@@ -7,4 +7,6 @@ mod losses;
 mod rotation;
 mod store;
 
+pub(crate) use converge::{policy, settings, topic, until};
+pub(crate) use fake::Fake;
 pub(crate) use rotation::peer;

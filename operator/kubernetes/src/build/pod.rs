@@ -2,8 +2,9 @@
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
-    SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -39,6 +40,7 @@ pub(super) fn template(plan: &Plan<'_>) -> PodTemplateSpec {
         }),
         spec: Some(PodSpec {
             containers: vec![container(plan)],
+            image_pull_secrets: Some(pull_secrets(plan)).filter(|own| !own.is_empty()),
             volumes: secret.map(|secret| vec![secret]),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
@@ -63,6 +65,17 @@ pub(super) fn template(plan: &Plan<'_>) -> PodTemplateSpec {
             ..PodSpec::default()
         }),
     }
+}
+
+/// Each once: an API server refuses a list that names one twice.
+fn pull_secrets(plan: &Plan<'_>) -> Vec<LocalObjectReference> {
+    let mut names: Vec<String> = Vec::new();
+    for name in plan.pull.secrets.iter().map(ToString::to_string) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.into_iter().map(|name| LocalObjectReference { name }).collect()
 }
 
 /// Over nodes and over zones, as evenly as can be; a cluster with fewer nodes than brokers still
@@ -102,6 +115,7 @@ fn container(plan: &Plan<'_>) -> Container {
     Container {
         name: CONTAINER.to_owned(),
         image: Some(plan.image.to_owned()),
+        image_pull_policy: plan.pull.policy.map(|policy| policy.as_str().to_owned()),
         command: Some(vec!["/holdfast".to_owned()]),
         args: Some(arguments(plan)),
         env: Some(vec![EnvVar {

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::{Objects, Plan, Storage, objects, owner};
 use crate::names::Key;
+use crate::settings::{Pull, PullPolicy};
 
-fn build(spec: serde_json::Value, tls: Option<&str>) -> Objects {
+fn build(spec: serde_json::Value, tls: Option<&str>, pull: &Pull) -> Objects {
     let spec: ReplicationPolicySpec = serde_json::from_value(spec).unwrap();
     let mut policy = ReplicationPolicy::new("orders", spec);
     policy.metadata.uid = Some("11111111-2222-3333-4444-555555555555".to_owned());
@@ -18,6 +19,7 @@ fn build(spec: serde_json::Value, tls: Option<&str>) -> Objects {
         owner,
         brokers: policy.spec.brokers,
         image: "registry.example.com/holdfast:1",
+        pull,
         tls_secret: tls,
         storage: Storage::wanted(&policy.spec),
     })
@@ -25,7 +27,7 @@ fn build(spec: serde_json::Value, tls: Option<&str>) -> Objects {
 
 #[test]
 fn three_brokers() {
-    let built = build(json!({}), None);
+    let built = build(json!({}), None, &Pull::default());
     insta::assert_yaml_snapshot!("stateful_set", built.stateful_set);
     insta::assert_yaml_snapshot!("services", built.services);
     insta::assert_yaml_snapshot!("network", built.network);
@@ -34,7 +36,8 @@ fn three_brokers() {
 
 #[test]
 fn one_broker_has_no_budget() {
-    let built = build(json!({"brokers": 1, "replicas": 1, "minInSyncReplicas": 1}), None);
+    let spec = json!({"brokers": 1, "replicas": 1, "minInSyncReplicas": 1});
+    let built = build(spec, None, &Pull::default());
     assert_eq!(built.disruption, None);
     assert_eq!(built.services.len(), 2);
 }
@@ -62,6 +65,10 @@ fn everything_that_a_policy_may_ask_for() {
             },
         }),
         Some("orders-tls"),
+        &Pull {
+            policy: Some(PullPolicy::Always),
+            secrets: ["registry", "mirror", "registry"].map(|name| name.parse().unwrap()).into(),
+        },
     );
     insta::assert_yaml_snapshot!("everything_stateful_set", built.stateful_set);
     insta::assert_yaml_snapshot!("everything_external", built.services[3]);

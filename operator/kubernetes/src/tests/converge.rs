@@ -19,7 +19,7 @@ use super::fake::{Fake, NAMESPACE};
 use crate::controller;
 use crate::http::Readiness;
 use crate::metrics::Metrics;
-use crate::settings::{LeaseSettings, Settings};
+use crate::settings::{LeaseSettings, Pull, Settings};
 
 /// Of which half a minute goes by before a broker that is not there counts as away.
 const BOUND: Duration = Duration::from_secs(120);
@@ -30,10 +30,11 @@ pub(super) struct Running {
     task: JoinHandle<()>,
 }
 
-pub(super) fn operate(fake: &Fake, identity: &str) -> Running {
-    let settings = Settings {
+pub(crate) fn settings(identity: &str) -> Settings {
+    Settings {
         namespace: Some(NAMESPACE.to_owned()),
         image: "holdfast:1".to_owned(),
+        pull: Pull::default(),
         http: "127.0.0.1:0".parse().unwrap(),
         lease: LeaseSettings {
             name: "holdfast-operator".to_owned(),
@@ -41,7 +42,11 @@ pub(super) fn operate(fake: &Fake, identity: &str) -> Running {
             identity: identity.to_owned(),
         },
         cluster_domain: "invalid".to_owned(),
-    };
+    }
+}
+
+pub(super) fn operate(fake: &Fake, identity: &str) -> Running {
+    let settings = settings(identity);
     let (readiness, _) = watch::channel(Readiness::Starting);
     let end = CancellationToken::new();
     let metrics = Arc::new(Metrics::new());
@@ -58,7 +63,7 @@ impl Running {
 }
 
 /// Waits for what is looked for.
-pub(super) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let wait = async {
         loop {
             if let Some(found) = look() {
@@ -70,12 +75,12 @@ pub(super) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) ->
     timeout(BOUND, wait).await.unwrap_or_else(|_| panic!("it never came to {what}"))
 }
 
-pub(super) fn policy(name: &str, spec: Value) -> Value {
+pub(crate) fn policy(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "ReplicationPolicy",
         "metadata": {"name": name}, "spec": spec})
 }
 
-pub(super) fn topic(name: &str, policy: &str) -> Value {
+pub(crate) fn topic(name: &str, policy: &str) -> Value {
     json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "Topic",
         "metadata": {"name": name}, "spec": {"policy": policy}})
 }
