@@ -53,6 +53,16 @@ impl Invariant {
         Self::ConsistentRead,
         Self::MinCopies,
     ];
+
+    /// Those that are judged where the record store is restored from a backup.
+    pub const AFTER_RESTORE: [Self; 6] = [
+        Self::CommittedNeverLost,
+        Self::LeaderHasAllCommitted,
+        Self::OneLeaderPerEpoch,
+        Self::EpochNeverRegresses,
+        Self::LogMatching,
+        Self::NoTruncateBelowCommitted,
+    ];
 }
 
 /// Notes what leaders have newly committed, and judges the state.

@@ -16,7 +16,7 @@ const ROUNDS_MAX: usize = 60;
 const MESSAGES_MAX: usize = 200;
 
 /// What the quiet did not bring.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrest {
     /// An invariant was broken on the way.
     Broken(invariants::Invariant),
@@ -26,6 +26,8 @@ pub enum Unrest {
     NotInSync,
     /// The logs are not the same.
     LogsDiffer,
+    /// With this broker down, a client's entry is not committed.
+    NotServed(usize),
 }
 
 /// Lets everything settle without a fault: every message arrives, every disk flushes, every
@@ -66,6 +68,34 @@ pub fn settle(cluster: &Cluster, state: &mut State) -> Result<bool, Unrest> {
         }
     }
     rest.map(|()| true)
+}
+
+/// Takes one broker down in a cluster that is at rest: every other one is a member that can lead, so
+/// a leader commits what a client sends.
+///
+/// # Errors
+/// [`Unrest`].
+pub fn goes_on_without(cluster: &Cluster, state: &mut State, down: usize) -> Result<(), Unrest> {
+    let calm = calm(cluster);
+    step(&calm, state, Action::Kill(byte(down)));
+    let mut sent = None;
+    for _ in 0..ROUNDS_MAX {
+        round(&calm, state);
+        if let Some(broken) = state.broken {
+            return Err(Unrest::Broken(broken));
+        }
+        let Some((leader, replica)) = leader(state) else { continue };
+        let (epoch, end, committed) = (replica.epoch(), replica.end(), replica.committed());
+        match sent {
+            Some((sent_in, at)) if sent_in == epoch && committed > at => return Ok(()),
+            Some((sent_in, _)) if sent_in == epoch => {}
+            _ => {
+                sent = Some((epoch, end));
+                step(&calm, state, Action::Append(byte(leader)));
+            }
+        }
+    }
+    Err(Unrest::NotServed(down))
 }
 
 /// Everything that is on its way arrives, and every disk flushes, until nothing more happens.
@@ -131,6 +161,7 @@ fn operators(cluster: &Cluster, state: &mut State) {
     }
     for operator in 0..byte(state.operators.len()) {
         for broker in 0..byte(BROKERS) {
+            step(cluster, state, Action::FindDead(operator, broker));
             step(cluster, state, Action::Report(operator, broker));
         }
         while step(cluster, state, Action::Store(operator, Fate::Done)) {}
@@ -151,7 +182,8 @@ fn elect(cluster: &Cluster, state: &mut State) {
     let knows = state
         .nodes
         .iter()
-        .all(|node| node.replica.as_ref().and_then(Replica::record) == Some(record));
+        .filter_map(|node| node.replica.as_ref())
+        .all(|replica| replica.record() == Some(record));
     if record.leader.is_some() && (!knows || state.nodes.iter().any(leads)) {
         return;
     }
@@ -166,7 +198,7 @@ fn elect(cluster: &Cluster, state: &mut State) {
     }
 }
 
-/// Brokers whose log is a member of the in-sync replicas.
+/// Brokers that run, and whose log is a member of the in-sync replicas.
 fn able(state: &State) -> impl Iterator<Item = usize> + '_ {
     let isr = &state.store.record().isr;
     (0..BROKERS).filter(move |broker| {
@@ -174,7 +206,7 @@ fn able(state: &State) -> impl Iterator<Item = usize> + '_ {
         let member = |member: &holdfast_protocol::Member| {
             member.broker.0 as usize == *broker && member.incarnation == node.disk.incarnation
         };
-        isr.iter().any(member)
+        node.replica.is_some() && isr.iter().any(member)
     })
 }
 
@@ -184,12 +216,17 @@ fn is_possible(state: &State) -> bool {
     able(state).next().is_some()
 }
 
+/// The broker that leads the present epoch and answers, if one does.
+fn leader(state: &State) -> Option<(usize, &Replica)> {
+    let epoch = state.store.record().epoch;
+    (0..BROKERS).find_map(|broker| {
+        let replica = state.nodes[broker].replica.as_ref()?;
+        (replica.confirmed() == Some(epoch)).then_some((broker, replica))
+    })
+}
+
 fn is_at_rest(state: &State) -> Result<(), Unrest> {
-    let record = state.store.record();
-    let confirmed = |node: &Arc<crate::state::Node>| {
-        node.replica.as_ref().and_then(Replica::confirmed) == Some(record.epoch)
-    };
-    if !state.nodes.iter().any(confirmed) {
+    if leader(state).is_none() {
         return Err(Unrest::NoLeader);
     }
     if able(state).count() < BROKERS {
@@ -200,4 +237,25 @@ fn is_at_rest(state: &State) -> Result<(), Unrest> {
         return Err(Unrest::LogsDiffer);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_protocol::FlushMode;
+
+    use super::*;
+    use crate::setup::Setup;
+
+    /// The first leader is broker 0. Its wishes are granted, but nobody elects another one.
+    #[test]
+    fn a_shard_without_an_operator_stands_still_with_its_leader() {
+        let setup = Setup { warm: true, ..Setup::large(FlushMode::Sync, Operators::Shipped(0)) };
+        let cluster = Cluster { setup };
+        let down = |broker| goes_on_without(&cluster, &mut cluster.start(), broker);
+        assert_eq!(down(0), Err(Unrest::NotServed(0)));
+        assert_eq!(down(1), Ok(()));
+        let setup = Setup { operators: Operators::Shipped(1), ..cluster.setup.clone() };
+        let operated = Cluster { setup };
+        assert_eq!(goes_on_without(&operated, &mut operated.start(), 0), Ok(()));
+    }
 }

@@ -174,6 +174,22 @@ impl Setup {
         }
     }
 
+    /// A large one whose record store is restored from a backup once. What is left out of what is
+    /// judged depends on the record that was lost.
+    #[must_use]
+    pub fn restored(flush: FlushMode, operators: Operators) -> Self {
+        let large = Self::large(flush, operators);
+        let bounds = Bounds { rollbacks: 1, ..large.bounds };
+        Self { bounds, judged: &Invariant::AFTER_RESTORE, ..large }
+    }
+
+    /// Whether the shard must serve again in the quiet. The arbitrary operator takes no inventory,
+    /// so that a shard goes on after a restore is not asked of it.
+    #[must_use]
+    pub fn recovers(&self) -> bool {
+        self.bounds.rollbacks == 0 || self.operators != Operators::Arbitrary
+    }
+
     /// How replicas behave: everything that is only a matter of time may happen at every tick.
     pub(crate) fn settings(&self) -> Settings {
         Settings {

@@ -5,6 +5,7 @@ use stateright::Model;
 use crate::action::{Action, Fate};
 use crate::invariants::Invariant;
 use crate::quiet::{self, Unrest};
+use crate::setup::BROKERS;
 use crate::{Cluster, State};
 use holdfast_protocol::Member;
 
@@ -220,10 +221,18 @@ pub fn minimal(cluster: &Cluster, trace: &[Action], broken: Invariant) -> Vec<Ac
     trace
 }
 
-/// What the quiet after a walk did not bring.
+/// Whether a shard serves in the quiet after a walk, first with all brokers and then with each of them
+/// down; `false` where whoever could lead was lost.
 ///
 /// # Errors
-/// [`Unrest`].
+/// What the quiet did not bring.
 pub fn ends_well(cluster: &Cluster, walk: &Walk) -> Result<bool, Unrest> {
-    quiet::settle(cluster, &mut walk.state.clone())
+    let mut rested = walk.state.clone();
+    let leads = quiet::settle(cluster, &mut rested)?;
+    if leads {
+        for down in 0..BROKERS {
+            quiet::goes_on_without(cluster, &mut rested.clone(), down)?;
+        }
+    }
+    Ok(leads)
 }

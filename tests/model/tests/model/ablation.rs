@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use holdfast_model::invariants::Invariant;
+use holdfast_model::quiet::Unrest;
 use holdfast_model::rows::{ROWS, Row, Verdict};
 use holdfast_model::setup::Operators;
 use holdfast_model::{Cluster, walk};
@@ -61,6 +62,17 @@ fn holds(row: &Row) -> Result<(), String> {
     Ok(())
 }
 
+/// The seed of a walk after which the quiet does not bring something.
+fn stuck(cluster: &Cluster, from: u64, unrest: Unrest) -> Option<u64> {
+    let start = cluster.start();
+    (from..from + SEEDS).find(|seed| {
+        let rest = catch_unwind(AssertUnwindSafe(|| {
+            walk::ends_well(cluster, &walk::walk(cluster, &start, *seed, STEPS))
+        }));
+        matches!(rest, Ok(Err(found)) if found == unrest)
+    })
+}
+
 fn judge(row: &Row) -> Result<String, String> {
     match row.verdict {
         Verdict::Breaks(flush, operators, invariant, seed) => {
@@ -68,6 +80,13 @@ fn judge(row: &Row) -> Result<String, String> {
             let found = broken(&cluster, seed, invariant);
             let (seed, steps) = found.ok_or(format!("{}: nothing is noticed", row.without))?;
             Ok(format!("{}: {invariant:?}, seed {seed}, {steps} steps at least", row.without))
+        }
+        Verdict::Stuck(flush, operators, unrest, seed, why) => {
+            holds(row)?;
+            let cluster = row.cluster(flush, operators, &Invariant::ALL);
+            let found = stuck(&cluster, seed, unrest);
+            let seed = found.ok_or(format!("{}: every walk ends well", row.without))?;
+            Ok(format!("{}: {unrest:?} in the quiet, seed {seed}, for {why}", row.without))
         }
         Verdict::Holds(why) => holds(row).map(|()| format!("{}: holds, for {why}", row.without)),
     }
@@ -94,4 +113,25 @@ fn every_rule_is_needed_or_it_is_said_why_not() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn every_invariant_is_seen_to_break() {
+    let breaks = |invariant| {
+        let this =
+            |row: &Row| matches!(row.verdict, Verdict::Breaks(_, _, it, _) if it == invariant);
+        ROWS.iter().any(this)
+    };
+    let never: Vec<_> = Invariant::ALL.into_iter().filter(|it| !breaks(*it)).collect();
+    assert!(never.is_empty(), "an invariant that no row breaks shows nothing: {never:?}");
+}
+
+#[test]
+fn the_table_in_the_documentation_is_that_of_the_rows() {
+    let told = include_str!("../../../../docs/model.md");
+    let begin = "| without | what breaks |\n|---|---|\n";
+    let table = told.split_once(begin).unwrap().1.split_once("\n\n").unwrap().0;
+    let rows: Vec<_> =
+        ROWS.iter().map(|row| format!("| {} | {} |", row.without, row.verdict)).collect();
+    assert_eq!(table, rows.join("\n"), "docs/model.md is to have these lines");
 }
