@@ -2,6 +2,9 @@
 
 mod cursors;
 mod forgive;
+mod order;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +37,8 @@ impl Grown {
 struct Known {
     /// What was acknowledged, at which offset, and below which position of its shard's log.
     acknowledged: BTreeMap<u64, (Option<Offset>, Position)>,
+    /// What was acknowledged, and lost as it was told: acknowledged again, it may come after others.
+    lost: BTreeSet<u64>,
     /// What readers found at each offset.
     seen: BTreeMap<Offset, u64>,
     /// Nothing at or above was asked to be deleted.
@@ -200,6 +205,7 @@ impl Checker {
                 return Err(format!("{stream:?}: {value} was read at {offset} and is not there"));
             }
         }
+        known.judge_order(stream, batches)?;
         for pair in batches.windows(2) {
             if idempotent && pair[0].1 >= pair[1].1 {
                 return Err(format!(

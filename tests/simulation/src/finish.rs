@@ -1,13 +1,18 @@
 //! Whether everything is well again, and the last judgement.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use bytes::Bytes;
 use holdfast_core::Shard;
 use holdfast_protocol::{Header, Offset, ShardId, ShardRecord, StreamId};
 
 use crate::check::Content;
 use crate::client::{SHORT, placed, topic_of};
 use crate::world::{SHARDS, World};
+
+#[cfg(test)]
+mod tests;
 
 impl World {
     /// Every shard is led, all replicas are in sync and equally far, and nobody waits.
@@ -118,12 +123,53 @@ impl World {
                     .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
                 self.note(sum);
             }
+            self.judge_copies(shard)?;
         }
         self.judge_streams()?;
         self.judge_views()?;
         self.judge_catalog()?;
         self.checker.judge_cursors(|group, stream| self.cursor(group, stream))?;
         self.judge_room()
+    }
+
+    /// That all replicas hold the same messages, to the byte: of every stream from where it begins by
+    /// the state, which is the same for all of them.
+    fn judge_copies(&self, shard: ShardId) -> Result<(), String> {
+        let holders = self.holders(shard);
+        let Some((first, others)) = holders.split_first() else { return Ok(()) };
+        let Some(core) = self.core(*first, shard) else {
+            return Err(format!("shard {shard}: broker {first} does not run"));
+        };
+        for (stream, known) in core.state().streams() {
+            let range = known.start..known.end;
+            let own = self.bodies(*first, shard, *stream, &range)?;
+            for other in others {
+                let theirs = self.bodies(*other, shard, *stream, &range)?;
+                if let Some(what) = difference(&own, &theirs) {
+                    return Err(format!(
+                        "{stream:?}: brokers {first} and {other} don't hold the same: {what}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a broker holds of a stream.
+    fn bodies(
+        &self,
+        broker: u32,
+        shard: ShardId,
+        stream: StreamId,
+        range: &Range<Offset>,
+    ) -> Result<Vec<Bytes>, String> {
+        let Some(process) = &self.brokers[broker as usize].process else {
+            return Err(format!("shard {shard}: broker {broker} does not run"));
+        };
+        let reader = &process.drivers[&shard].view().reader;
+        reader
+            .read_stream(stream, range.start, range.end, usize::MAX, true)
+            .map_err(|error| format!("broker {broker}, shard {shard}: {error}"))
     }
 
     fn judge_streams(&self) -> Result<(), String> {
@@ -136,12 +182,7 @@ impl World {
             let known = core.state().stream(stream);
             let (start, end) = known.map_or_else(Default::default, |of| (of.start, of.end));
             for broker in holders {
-                let Some(process) = &self.brokers[broker as usize].process else { continue };
-                let reader = &process.drivers[&shard].view().reader;
-                let held = match reader.read_stream(stream, start, end, usize::MAX, true) {
-                    Ok(held) => held,
-                    Err(error) => return Err(format!("broker {broker}, shard {shard}: {error}")),
-                };
+                let held = self.bodies(broker, shard, stream, &(start..end))?;
                 let batches: Vec<(Offset, u64)> = held.iter().map(placed).collect();
                 let content =
                     Content { start, batches: &batches, idempotent: client.is_idempotent() };
@@ -206,5 +247,17 @@ impl World {
             Some(core.state().group(group)?.cursors.get(&stream)?.offset)
         };
         (0..SHARDS).find_map(of).unwrap_or_default()
+    }
+}
+
+/// Where what two replicas hold of a stream differs, for people.
+fn difference(own: &[Bytes], theirs: &[Bytes]) -> Option<String> {
+    let differing = own.iter().zip(theirs).find(|(own, theirs)| own != theirs);
+    match differing {
+        Some((own, theirs)) => Some(format!("{:?}, {:?}", placed(own), placed(theirs))),
+        None if own.len() != theirs.len() => {
+            Some(format!("{} batches, {} batches", own.len(), theirs.len()))
+        }
+        None => None,
     }
 }

@@ -16,6 +16,9 @@ use crate::client::placed;
 use crate::member::group_of;
 use crate::world::World;
 
+#[cfg(test)]
+mod tests;
+
 /// What was lost, and what may be.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {

@@ -74,6 +74,9 @@ impl World {
         // A list may come from a cache that is behind.
         let behind = if self.dice.chance(300) { self.dice.below(6) } else { 0 };
         let records = self.store.list(usize::try_from(behind).unwrap_or(0));
+        if !records.iter().eq(self.store.records().values()) {
+            self.faults.count("stale list");
+        }
         let (now, policy) = (Time(self.now()), self.policy(records.iter(), None));
         let operator = &mut self.operators[number];
         operator.life += 1;

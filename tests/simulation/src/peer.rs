@@ -38,6 +38,7 @@ impl World {
             _ => None,
         };
         if let Some(message) = copy {
+            self.faults.count("message repeated");
             let delay = self.faults.latency(&self.dice, nodes) * 3;
             self.after(delay, Event::Peer { from, to, run, shard, message });
         }
@@ -113,7 +114,7 @@ impl World {
 impl World {
     /// An answer as the follower gets it: perhaps with a bit turned on its way; and to one of an
     /// older release the newest entry is of a version that it does not know.
-    fn as_it_arrives(&self, to: u32, mut answer: Answer) -> Answer {
+    fn as_it_arrives(&mut self, to: u32, mut answer: Answer) -> Answer {
         let is_old = self.brokers[to as usize].old_until_ms > self.now();
         let Outcome::Data { entries, .. } = &mut answer.outcome else { return answer };
         if entries.is_empty() {
@@ -124,6 +125,7 @@ impl World {
             let bit = usize::try_from(self.dice.below(bytes.len() as u64 * 8)).unwrap_or(0);
             bytes[bit / 8] ^= 1 << (bit % 8);
             *entries = bytes.into();
+            self.faults.count("answer garbled");
         } else if is_old {
             *entries = with_newer_version(entries);
         }

@@ -1,6 +1,8 @@
 //! The faults, one by one.
 
-use holdfast_log::simulated::Loss;
+use std::path::PathBuf;
+
+use holdfast_log::simulated::{Loss, SimulatedDisk};
 
 use crate::event::Event;
 use crate::fault::NODES;
@@ -34,8 +36,11 @@ impl World {
         let (seed, all) = (self.dice.next(), self.dice.chance(300));
         let loss = if all { Loss::All } else { Loss::Any };
         let machine = self.broker(broker);
-        machine.disk.crash(seed, loss);
+        let torn = torn_by(&machine.disk, || machine.disk.crash(seed, loss));
         machine.boots += 1;
+        if torn {
+            self.faults.count("write torn");
+        }
     }
 
     /// Stops in order, and starts again.
@@ -193,10 +198,30 @@ impl World {
         self.broker(broker).disk.stop_after(steps);
     }
 
-    /// Starts as a release that does not know what its leaders write.
+    /// Starts as a release that does not know what its leaders write; not while it is paused, when
+    /// it can't be stopped in order.
     pub(crate) fn run_old_release(&mut self, broker: u32, for_ms: u64) {
+        if self.is_paused(broker).is_some() {
+            return;
+        }
         self.faults.count("old release");
         self.restart(broker);
         self.broker(broker).old_until_ms = self.now() + for_ms;
     }
+}
+
+/// Whether a crash leaves some file neither as it was on the disk nor as it was seen: torn.
+fn torn_by(disk: &SimulatedDisk, crash: impl FnOnce()) -> bool {
+    let durable = SimulatedDisk::default();
+    durable.restore(&disk.snapshot());
+    let seen: Vec<(PathBuf, Vec<u8>)> = disk
+        .files()
+        .into_iter()
+        .filter_map(|(path, _)| disk.read(&path).map(|seen| (path, seen)))
+        .collect();
+    crash();
+    seen.into_iter().any(|(path, seen)| {
+        let left = disk.read(&path).zip(durable.read(&path));
+        left.is_some_and(|(left, before)| left != before && left != seen)
+    })
 }

@@ -8,6 +8,9 @@ use holdfast_protocol::ShardId;
 use crate::event::Event;
 use crate::world::{SHARDS, World};
 
+#[cfg(test)]
+mod tests;
+
 /// How often it looks, ms.
 const LOOK_MS: u64 = 250;
 /// While at most one broker is in trouble, a producer waits no longer than this: 3 s until a

@@ -34,7 +34,11 @@ impl Checker {
             if is_safe && is_lost && held.is_some() {
                 beyond = Some((*value, *offset, *below));
             }
-            is_safe || !is_lost
+            let stays = is_safe || !is_lost;
+            if !stays {
+                known.lost.insert(*value);
+            }
+            stays
         });
         if let Some((value, offset, below)) = beyond {
             return Err(format!(
